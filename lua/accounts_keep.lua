@@ -1,0 +1,17 @@
+-- accounts_keep.lua: make an account permanent whose name is confirmed.
+--
+-- Why a script: all of the account is kept, or none of it.
+-- Returns: 1, or 0 if the account is gone.
+-- Repeatable: yes.
+
+local account  = KEYS[1] -- hash
+local one_time = KEYS[2] -- hash
+local order    = KEYS[3] -- zset
+
+if redis.call('EXISTS', account) == 0 then
+  return 0
+end
+for _, key in ipairs({account, one_time, order}) do
+  redis.call('PERSIST', key)
+end
+return 1

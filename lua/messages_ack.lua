@@ -1,0 +1,29 @@
+-- messages_ack.lua: remove acknowledged messages from their recipient's inbox.
+--
+-- Why a script: the entries and the inbox's size in bytes change together.
+-- Returns: the number of entries removed; ids that are not there count nothing.
+-- Repeatable: yes.
+
+local account = KEYS[1] -- hash
+local inbox   = KEYS[2] -- stream
+-- ARGV[1..n]: entry ids
+
+local bytes, removed = 0, 0
+for _, id in ipairs(ARGV) do
+  local entry = redis.call('XRANGE', inbox, id, id)[1]
+  if entry then
+    redis.call('XDEL', inbox, id)
+    bytes, removed = bytes + #entry[2][4], removed + 1
+  end
+end
+if removed == 0 then
+  return 0
+end
+
+if redis.call('XLEN', inbox) == 0 then
+  redis.call('DEL', inbox) -- an empty stream would still take its 500 bytes
+  redis.call('HSET', account, 'inbox_bytes', 0, 'inbox_oldest', 0)
+else
+  redis.call('HINCRBY', account, 'inbox_bytes', -bytes)
+end
+return removed

@@ -1,0 +1,89 @@
+-- messages_append.lua: put one message into its recipient's inbox and tell the nodes that hold a socket.
+--
+-- Why a script: the existence check, the limits, the append and the event are one step, so a
+--   stored message is always announced, in queue order, and an inbox is never over its limits.
+-- Returns: {} if the recipient is unknown;
+--   {'conflict'} if the idempotency key was used for another body;
+--   {'repeated', id} if it was used for this body: nothing is stored again;
+--   {'stored', id, oldest_ms, dropped}: oldest_ms is the time of the oldest entry left,
+--   dropped counts the entries removed for the limits or because they had expired.
+-- Repeatable: only with an idempotency key; else each call stores another message.
+-- Invariant: account.inbox_bytes is the sum of the bodies in inbox; only messages_*.lua and
+--   keys_takeover.lua write either.
+
+local account     = KEYS[1] -- hash: the recipient's account
+local inbox       = KEYS[2] -- stream: from, body
+local channel     = KEYS[3] -- channel: the recipient's events
+local idempotency = KEYS[4] -- string, may be absent: body digest and entry id of an earlier call
+
+local sender      = ARGV[1] -- user id
+local body        = ARGV[2] -- bytes
+local max_count   = tonumber(ARGV[3])
+local max_bytes   = tonumber(ARGV[4])
+local ttl_ms      = tonumber(ARGV[5])
+local publish     = ARGV[6] -- PUBLISH, or SPUBLISH on Cluster
+local fingerprint = ARGV[7] -- with KEYS[4]: digest of the body
+local memory_ms   = ARGV[8] -- with KEYS[4]: how long the key is remembered
+
+-- A message up to this size travels in the event itself, so a socket needs no read of the inbox.
+local INLINE_MAX_BYTES = 16384
+
+local state = redis.call('HMGET', account, 'inbox_bytes', 'inbox_last', 'inbox_oldest')
+if not state[1] then
+  return {}
+end
+
+if idempotency then
+  local earlier = redis.call('GET', idempotency)
+  if earlier then
+    local seen, id = string.match(earlier, '^(%x+) (.+)$')
+    if seen ~= fingerprint then
+      return {'conflict'}
+    end
+    return {'repeated', id}
+  end
+end
+
+local now = redis.call('TIME')
+local now_ms = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
+local last = state[2]
+local count = redis.call('XLEN', inbox)
+local bytes = count > 0 and tonumber(state[1]) or 0
+local oldest_ms = count > 0 and tonumber(state[3]) or 0
+local dropped = 0
+
+while count > 0 and (count >= max_count or bytes + #body > max_bytes or oldest_ms < now_ms - ttl_ms) do
+  local entry = redis.call('XRANGE', inbox, '-', '+', 'COUNT', 1)[1]
+  oldest_ms = tonumber(string.match(entry[1], '^%d+'))
+  if count < max_count and bytes + #body <= max_bytes and oldest_ms >= now_ms - ttl_ms then
+    break -- inbox_oldest was only a lower bound: nothing to drop after all
+  end
+  redis.call('XDEL', inbox, entry[1])
+  count, bytes, dropped = count - 1, bytes - #entry[2][4], dropped + 1
+end
+
+-- The id is made here, not by XADD: it must grow even when the stream was deleted in between
+-- or the clock went back.
+local last_ms, last_seq = string.match(last, '^(%d+)-(%d+)$')
+local ms, seq = now_ms, 0
+if tonumber(last_ms) >= now_ms then
+  ms, seq = tonumber(last_ms), tonumber(last_seq) + 1
+end
+local id = string.format('%.0f-%.0f', ms, seq)
+if count == 0 then
+  oldest_ms = ms
+end
+
+redis.call('XADD', inbox, id, 'from', sender, 'body', body)
+redis.call('PEXPIRE', inbox, ttl_ms)
+redis.call('HSET', account, 'inbox_bytes', bytes + #body, 'inbox_last', id, 'inbox_oldest', string.format('%.0f', oldest_ms))
+if idempotency then
+  redis.call('SET', idempotency, fingerprint .. ' ' .. id, 'PX', memory_ms)
+end
+
+local event = 'message ' .. id .. ' ' .. last .. ' ' .. sender
+if #body <= INLINE_MAX_BYTES then
+  event = event .. '\n' .. body
+end
+redis.call(publish, channel, event)
+return {'stored', id, oldest_ms, dropped}

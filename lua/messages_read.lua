@@ -1,0 +1,40 @@
+-- messages_read.lua: read the next page of one user's inbox, oldest first.
+--
+-- Why a script: the page is bounded in bytes as well as in entries, and the position it ends at
+--   is taken in the same step, so a reader knows whether a later event follows on directly.
+-- Returns: {position, complete, entry...}: position is the id up to which nothing is left
+--   unread, '0-0' for an unknown user; complete is 1 when nothing lies beyond it; an entry is
+--   {id, from, body}.
+-- Repeatable: yes.
+
+local account   = KEYS[1] -- hash
+local inbox     = KEYS[2] -- stream
+
+local after     = ARGV[1] -- entry id, exclusive
+local max_count = tonumber(ARGV[2])
+local max_bytes = tonumber(ARGV[3]) -- at least one entry is returned, however large
+local ttl_ms    = tonumber(ARGV[4]) -- older entries are skipped: expired, waiting for the clean-up
+
+local now = redis.call('TIME')
+local expired_ms = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000) - ttl_ms
+local start = '(' .. after
+if tonumber(string.match(after, '^%d+')) < expired_ms then
+  start = string.format('%.0f', expired_ms)
+end
+
+local page = {after, 0}
+local bytes = 0
+while #page - 2 < max_count and bytes < max_bytes do
+  -- One at a time: with bodies of up to 2 MiB a larger COUNT would copy far more than is sent.
+  local entry = redis.call('XRANGE', inbox, start, '+', 'COUNT', 1)[1]
+  if not entry then
+    page[1] = redis.call('HGET', account, 'inbox_last') or '0-0'
+    page[2] = 1
+    break
+  end
+  page[#page + 1] = {entry[1], entry[2][2], entry[2][4]}
+  page[1] = entry[1]
+  start = '(' .. entry[1]
+  bytes = bytes + #entry[2][4]
+end
+return page

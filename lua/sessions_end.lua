@@ -1,0 +1,20 @@
+-- sessions_end.lua: end one session of an account and tell the nodes that hold its sockets.
+--
+-- Why a script: a session is listed if and only if it exists.
+-- Returns: 1, or 0 if there was no such session.
+-- Repeatable: yes.
+--
+-- The caller has entered it in the shared list of ended sessions before, so a crash in between
+-- ends the session too early, never too late.
+
+local session  = KEYS[1] -- hash
+local sessions = KEYS[2] -- zset: session id by expiry
+local channel  = KEYS[3] -- channel: the user's events
+
+local id      = ARGV[1]
+local publish = ARGV[2] -- PUBLISH, or SPUBLISH on Cluster
+
+local ended = redis.call('DEL', session)
+redis.call('ZREM', sessions, id)
+redis.call(publish, channel, 'session-ended ' .. id)
+return ended

@@ -1,0 +1,46 @@
+-- sessions_refresh.lua: exchange a session's refresh token for its successor.
+--
+-- Why a script: of two that present the same token at once exactly one gets the successor.
+-- Returns: 'rotated', the successor is the token now;
+--   'retried', the successor was handed out for this same token a moment ago and is still the token;
+--   'raced', the token was exchanged a moment ago, as by two tabs at once: nothing changes;
+--   'reused', the token was exchanged longer ago or is none of this session's: the caller ends it;
+--   'unknown', there is no such session.
+-- Repeatable: no, a repeat answers 'raced' or 'retried'.
+
+local session  = KEYS[1] -- hash
+local sessions = KEYS[2] -- zset: session id by expiry
+
+local id        = ARGV[1]
+local presented = ARGV[2] -- digest
+local successor = ARGV[3] -- digest
+local ttl_ms    = tonumber(ARGV[4]) -- life of the successor
+local race_ms   = tonumber(ARGV[5]) -- how long an exchanged token is taken for a race
+
+local current = redis.call('HGET', session, 'token')
+if not current then
+  return 'unknown'
+end
+local now = redis.call('TIME')
+local now_ms = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
+
+if presented ~= current then
+  local rotated_ms = redis.call('HGET', session, 'rotated:' .. presented)
+  if not rotated_ms or now_ms - tonumber(rotated_ms) > race_ms then
+    return 'reused'
+  end
+  return successor == current and 'retried' or 'raced'
+end
+
+local fields = redis.call('HGETALL', session)
+for i = 1, #fields, 2 do
+  if string.sub(fields[i], 1, 8) == 'rotated:' and now_ms - tonumber(fields[i + 1]) > race_ms then
+    redis.call('HDEL', session, fields[i])
+  end
+end
+local now_text = string.format('%.0f', now_ms)
+redis.call('HSET', session, 'token', successor, 'rotated_at', now_text, 'rotated:' .. presented, now_text)
+redis.call('PEXPIRE', session, ttl_ms)
+redis.call('ZADD', sessions, string.format('%.0f', now_ms + ttl_ms), id)
+redis.call('PEXPIRE', sessions, ttl_ms)
+return 'rotated'

@@ -1,0 +1,41 @@
+"""/v1/users, /v1/sessions and /v1/sessions/refresh."""
+
+from aiohttp import web
+
+from obscura import wire
+from obscura.api.middleware import read_json_body, require_user
+from obscura.services.accounts import Accounts
+from obscura.services.sessions import Sessions
+
+ACCOUNTS = web.AppKey("accounts", Accounts)
+SESSIONS = web.AppKey("sessions", Sessions)
+
+
+async def register(request: web.Request) -> web.Response:
+    """POST /v1/users: make an account and log it in."""
+    credentials, keys = wire.parse_registration(await read_json_body(request))
+    return _tokens(await request.app[ACCOUNTS].register(credentials, keys), status=201)
+
+
+async def login(request: web.Request) -> web.Response:
+    """POST /v1/sessions."""
+    credentials = wire.parse_credentials(await read_json_body(request))
+    return _tokens(await request.app[ACCOUNTS].login(credentials), status=200)
+
+
+async def logout(request: web.Request) -> web.Response:
+    """DELETE /v1/sessions: end the session of the refresh token in the body."""
+    claims = require_user(request)
+    refresh_token = wire.parse_refresh_token(await read_json_body(request))
+    await request.app[SESSIONS].logout(claims, refresh_token)
+    return web.Response()
+
+
+async def refresh(request: web.Request) -> web.Response:
+    """POST /v1/sessions/refresh: exchange a refresh token for new tokens."""
+    refresh_token = wire.parse_refresh_token(await read_json_body(request))
+    return _tokens(await request.app[SESSIONS].refresh(refresh_token), status=200)
+
+
+def _tokens(tokens: wire.Tokens, status: int) -> web.Response:
+    return web.Response(status=status, body=wire.tokens_body(tokens), content_type="application/json")

@@ -1,0 +1,23 @@
+"""/v1/keys."""
+
+from aiohttp import web
+
+from obscura import wire
+from obscura.api.middleware import read_json_body, require_user, uuid_in_path
+from obscura.services.keys import Keys
+
+KEYS = web.AppKey("keys", Keys)
+
+
+async def post_keys(request: web.Request) -> web.Response:
+    """POST /v1/keys: a refill, or a takeover if the identity key is a new one."""
+    claims = require_user(request)
+    upload = wire.parse_key_upload(await read_json_body(request))
+    await request.app[KEYS].upload(claims, upload)
+    return web.Response()
+
+
+async def get_bundle(request: web.Request) -> web.Response:
+    """GET /v1/keys/{userId}: a pre-key bundle; uses up one one-time pre-key."""
+    bundle = await request.app[KEYS].take_bundle(uuid_in_path(request, "userId"))
+    return web.Response(body=wire.bundle_body(bundle), content_type="application/json")

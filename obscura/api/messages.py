@@ -1,0 +1,18 @@
+"""POST /v1/messages/{recipientId}."""
+
+from aiohttp import web
+
+from obscura.api.middleware import read_body, require_user, uuid_in_path
+from obscura.services.messages import Messages
+
+MESSAGES = web.AppKey("messages", Messages)
+MAX_MESSAGE_BYTES = web.AppKey("max_message_bytes", int)
+
+
+async def post_message(request: web.Request) -> web.Response:
+    """Queue one EncryptedMessage. 201 means stored, not delivered."""
+    claims = require_user(request)
+    recipient_id = uuid_in_path(request, "recipientId")
+    body = await read_body(request, request.app[MAX_MESSAGE_BYTES])
+    await request.app[MESSAGES].send(claims.user_id, recipient_id, body, request.headers.get("Idempotency-Key"))
+    return web.Response(status=201)

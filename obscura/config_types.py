@@ -1,0 +1,152 @@
+"""The types that settings have: what each accepts, and what is said of a value it refuses.
+
+A message of a check continues the name of the setting ("OBSCURA_PORT must be ...")
+and quotes no value that may be secret.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit
+
+from annotated_types import Ge, Gt, Le
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
+from pydantic.config import JsonDict
+from pydantic.fields import FieldInfo
+
+ENV_PREFIX = "OBSCURA_"
+
+_JWT_SECRET_MIN_BYTES = 32  # RFC 7518, section 3.2: an HS256 key is no shorter than the hash
+
+
+def topic(title: str, *, reserved: bool = False) -> Callable[..., Any]:
+    """Make the fields of one part of the help; ``reserved`` ones are checked but have no effect yet."""
+
+    def setting(default: object, meaning: str, *, secret: bool = False, flag: bool = True) -> Any:
+        """Make one field. A ``secret`` is never quoted; without ``flag`` it stays out of process lists."""
+        about: JsonDict = {"topic": title, "reserved": reserved, "secret": secret, "has_flag": flag}
+        return Field(default, description=meaning, repr=not secret, json_schema_extra=about)
+
+    return setting
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What an operator needs to know of one setting; ``flag`` is None if no process list may show it."""
+
+    name: str
+    env: str
+    flag: str | None
+    default: str
+    meaning: str
+    expected: str
+    topic: str
+    reserved: bool
+    secret: bool
+
+
+def describe(name: str, field: FieldInfo) -> Setting:
+    """Describe a field that `topic` made."""
+    about: Any = field.json_schema_extra
+    default = "unset" if field.default in {None, ""} else str(field.default)
+    return Setting(
+        name=name,
+        env=f"{ENV_PREFIX}{name.upper()}",
+        flag=flag_name(name) if about["has_flag"] else None,
+        default=default.lower() if isinstance(field.default, bool) else default,
+        meaning=field.description or "",
+        expected=_expected(field),
+        topic=about["topic"],
+        reserved=about["reserved"],
+        secret=about["secret"],
+    )
+
+
+def flag_name(name: str) -> str:
+    """Return the flag of a setting, whether or not it is offered."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _expected(field: FieldInfo) -> str:
+    """Say what a field accepts, from its type and bounds: "a whole number from 1 up to 65535"."""
+    if get_origin(field.annotation) is Literal:
+        return f"one of {', '.join(get_args(field.annotation))}"
+    kinds: dict[object, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+    words = [kinds.get(field.annotation, "some text")]
+    for bound in field.metadata:
+        match bound:
+            case Ge(ge=limit):
+                words.append(f"from {limit}")
+            case Gt(gt=limit):
+                words.append(f"over {limit}")
+            case Le(le=limit):
+                words.append(f"up to {limit}")
+    return " ".join(words)
+
+
+def _entries(value: object) -> object:
+    """Split at commas, the way a list is written in a flag, in the environment or in a TOML string."""
+    if not isinstance(value, str):
+        return value
+    return [entry for entry in map(str.strip, value.split(",")) if entry]
+
+
+def _network(entry: object) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(str(entry))
+    except ValueError:
+        raise ValueError(f"has {entry!r}, which is no network like 10.0.0.0/8 or 2001:db8::/32") from None
+
+
+def _long_enough(secret: str) -> str:
+    if len(secret.encode()) < _JWT_SECRET_MIN_BYTES:
+        raise ValueError(f"has an entry shorter than {_JWT_SECRET_MIN_BYTES} bytes")
+    return secret
+
+
+def _one_redis(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in {"redis", "rediss"} or (parts.scheme == "unix" and parts.path != "")
+        _ = parts.port  # raises for one that is no number
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError("must be like redis://host:6379/0, rediss://host:6379/0 or unix:///path/redis.sock")
+    return url
+
+
+def only(value: int, reason: str) -> AfterValidator:
+    """Refuse everything but ``value``, for a setting that a later version will widen."""
+
+    def check(given: int) -> int:
+        if given != value:
+            raise ValueError(f"must be {value}: {reason}")
+        return given
+
+    return AfterValidator(check)
+
+
+def _level(name: object) -> object:
+    """Understand ``INFO`` and ``warn`` too: that is how other servers spell them."""
+    return {"warn": "warning"}.get(name.lower(), name.lower()) if isinstance(name, str) else name
+
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+CountOrZero = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Size = Annotated[int, Field(ge=1, le=2**40)]
+Rate = Annotated[float, Field(gt=0, le=1_000_000)]
+Milliseconds = Annotated[int, Field(ge=1, le=3_600_000)]
+Seconds = Annotated[float, Field(gt=0, le=31_536_000)]
+WholeSeconds = Annotated[int, Field(ge=1, le=31_536_000)]
+Days = Annotated[float, Field(gt=0, le=3_650)]
+Text = Annotated[str, Field(min_length=1)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_entries)]
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
+Networks = Annotated[tuple[Network, ...], BeforeValidator(_entries)]
+JwtSecret = Annotated[str, AfterValidator(_long_enough)]
+JwtSecrets = Annotated[tuple[JwtSecret, ...], BeforeValidator(_entries)]
+RedisUrl = Annotated[str, AfterValidator(_one_redis)]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_level)]

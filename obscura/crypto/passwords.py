@@ -1,0 +1,144 @@
+"""Passwords: argon2id in a bounded pool of threads, never on the event loop."""
+
+import asyncio
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from secrets import token_bytes
+from typing import Any, TypeVar
+
+from argon2 import PasswordHasher
+from argon2.exceptions import VerificationError, VerifyMismatchError
+
+from obscura import errors
+
+T = TypeVar("T")
+
+# The least that OWASP's password storage page recommends for argon2id.
+_ARGON2_MEMORY_KIB = 19 * 1024
+_ARGON2_PASSES = 2
+_ARGON2_LANES = 1
+_CORRUPT_HASH = "A stored password hash is corrupt"
+
+# On the 40-step scale of `nice`: about a tenth of the CPU share of the event loop.
+_NICENESS = 10
+
+
+class BoundedPool:
+    """Threads for work that keeps a CPU busy, and a limit on how much may wait for them.
+
+    To be used from one event loop.
+    """
+
+    def __init__(self, workers: int, max_waiting: int) -> None:
+        self._threads = ThreadPoolExecutor(workers, "password", initializer=_lower_priority)
+        self._workers = workers
+        self._places = workers + max_waiting
+        # Jobs leave from their own threads; adding to a set and discarding from it are atomic.
+        self._jobs: set[Future[Any]] = set()
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs there are beyond one for each thread."""
+        return max(0, len(self._jobs) - self._workers)
+
+    async def run(self, job: Callable[[], T]) -> T:
+        """Run ``job`` in a thread and return its result.
+
+        Safe to cancel: a job that has begun runs on and keeps its place until it ends, as
+        its thread is not free before; one that has not begun never does.
+
+        Raises:
+            Unavailable: Every place is taken; nothing was started.
+        """
+        if len(self._jobs) >= self._places:
+            raise errors.Unavailable("Too many logins at once, try again in a moment", retry_after_secs=1)
+        future = self._threads.submit(job)
+        self._jobs.add(future)
+        future.add_done_callback(self._jobs.discard)
+        return await asyncio.wrap_future(future)
+
+    def close(self) -> None:
+        """Stop the threads; blocks until the jobs that have begun end. Idempotent.
+
+        Call it when no caller is left: one that still waits is cancelled.
+        """
+        self._threads.shutdown(cancel_futures=True)
+
+
+def _lower_priority() -> None:
+    # Messages are to flow during a flood of logins. Linux alone gives each thread its own
+    # niceness; elsewhere this would slow down the event loop too.
+    if sys.platform == "linux":
+        thread_id = threading.get_native_id()
+        # A sandbox may forbid it; then the pool's bounds are all the protection there is.
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread_id, os.getpriority(os.PRIO_PROCESS, thread_id) + _NICENESS)
+
+
+class Passwords:
+    """Hashes and checks passwords with argon2id, never on the event loop.
+
+    Each takes 19 MiB and some 20 ms of a CPU: ``workers`` bounds both, ``max_waiting``
+    bounds how long the last one waits. `hash` and `verify` raise `Unavailable` past that.
+    """
+
+    def __init__(self, workers: int, max_waiting: int) -> None:
+        self._hasher = PasswordHasher(_ARGON2_PASSES, _ARGON2_MEMORY_KIB, _ARGON2_LANES)
+        self._dummy_hash = self._hasher.hash(token_bytes())
+        self._pool = BoundedPool(workers, max_waiting)
+
+    @property
+    def waiting(self) -> int:
+        """How many logins and registrations wait for a thread."""
+        return self._pool.waiting
+
+    async def hash(self, password: str) -> str:
+        """Return what to store for ``password``: parameters, salt and hash in one text."""
+        return await self._pool.run(lambda: self._hasher.hash(_password_bytes(password)))
+
+    async def verify(self, password: str, stored_hash: str | None) -> bool:
+        """Tell whether ``password`` is the one that was stored.
+
+        None stands for an unknown user: False, at the price of a wrong password, so that
+        the time taken does not tell which usernames exist.
+
+        Raises:
+            ObscuraError: ``stored_hash`` is corrupt. Not False, which would tell an owner
+                that the right password is wrong.
+        """
+        known_hash = self._dummy_hash if stored_hash is None else stored_hash
+        matches = await self._pool.run(lambda: self._matches(password, known_hash))
+        return matches and stored_hash is not None
+
+    def needs_rehash(self, stored_hash: str) -> bool:
+        """Tell whether ``stored_hash`` was made with parameters other than today's. Cheap.
+
+        Raises:
+            ObscuraError: ``stored_hash`` is corrupt.
+        """
+        try:
+            return self._hasher.check_needs_rehash(stored_hash)
+        except ValueError as error:
+            raise errors.ObscuraError(_CORRUPT_HASH) from error
+
+    def close(self) -> None:
+        """Stop the threads, once no caller is left. Idempotent."""
+        self._pool.close()
+
+    def _matches(self, password: str, stored_hash: str) -> bool:
+        secret = _password_bytes(password)
+        try:
+            return self._hasher.verify(stored_hash, secret)
+        except VerifyMismatchError:
+            return False
+        except (VerificationError, ValueError) as error:
+            raise errors.ObscuraError(_CORRUPT_HASH) from error
+
+
+def _password_bytes(password: str) -> bytes:
+    # A lone surrogate has no UTF-8; passing it on makes every text a password.
+    return password.encode("utf-8", "surrogatepass")

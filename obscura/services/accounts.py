@@ -1,0 +1,117 @@
+"""Registration and login."""
+
+import logging
+import time
+import unicodedata
+from collections.abc import Callable
+from uuid import UUID, uuid4
+
+from obscura.crypto.passwords import Passwords
+from obscura.errors import BadRequest, Conflict, Unauthorized, Unavailable
+from obscura.services.keys import check_device
+from obscura.services.sessions import Sessions
+from obscura.store.accounts import AccountStore, Login
+from obscura.wire import Credentials, DeviceKeys, Tokens
+
+log = logging.getLogger(__name__)
+
+_MAX_USERNAME_LENGTH = 50  # code points
+_MIN_PASSWORD_LENGTH = 12  # code points
+_MAX_PASSWORD_BYTES = 1024
+
+_NAME_TAKEN = "Username already exists"
+
+
+class Accounts:
+    """Accounts are made here and logged in to; everything else about them has a service of its own."""
+
+    def __init__(
+        self,
+        store: AccountStore,
+        sessions: Sessions,
+        passwords: Passwords,
+        max_pre_keys: int,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._passwords = passwords
+        self._max_pre_keys = max_pre_keys
+        self._now = now
+
+    async def register(self, credentials: Credentials, keys: DeviceKeys) -> Tokens:
+        """Make an account and log it in.
+
+        Of several registrations of a name at once exactly one succeeds. Whatever
+        fails at whatever point leaves a working account or, within a minute, a free name.
+
+        Raises:
+            BadRequest: The name, the password or the keys break a rule.
+            Conflict: The name is taken.
+            Unavailable: Too many password hashes are waiting, or Redis is away.
+        """
+        _check_username(credentials.username)
+        _check_password(credentials.password)
+        check_device(keys, self._max_pre_keys)
+        if not await self._is_free(credentials.username):
+            raise Conflict(_NAME_TAKEN)
+        password_hash = await self._passwords.hash(credentials.password)
+        user_id = uuid4()
+        if not await self._store.claim(credentials.username, user_id):
+            raise Conflict(_NAME_TAKEN)
+        await self._store.create(user_id, credentials.username, password_hash, int(self._now() * 1000), keys)
+        await self._settle(credentials.username, user_id)
+        return await self._sessions.start(user_id)
+
+    async def login(self, credentials: Credentials) -> Tokens:
+        """Check a password and start a session.
+
+        An unknown name takes the same steps and the same time as a wrong password.
+
+        Raises:
+            Unauthorized: Unknown name or wrong password; the two look the same.
+            Unavailable: Too many logins are waiting, or Redis is away.
+        """
+        holder = await self._store.holder_of(credentials.username)
+        login = await self._store.login_of(holder.user_id if holder else uuid4())
+        stored_hash = login.password_hash if login else None
+        if not await self._passwords.verify(credentials.password, stored_hash) or login is None:
+            raise Unauthorized("Invalid username or password")
+        # A registration may have died just before its last step; whoever can log in has an account for good.
+        await self._store.keep(login.user_id)
+        await self._rehash_if_outdated(login, credentials.password)
+        return await self._sessions.start(login.user_id)
+
+    async def _is_free(self, username: str) -> bool:
+        holder = await self._store.holder_of(username)
+        if holder is None:
+            return True
+        # A claim is a registration under way, and expires by itself. A confirmed name without its
+        # account is one whose registration died before the last step.
+        if not holder.confirmed or await self._store.exists(holder.user_id):
+            return False
+        return await self._store.release(username, holder.user_id)
+
+    async def _settle(self, username: str, user_id: UUID) -> None:
+        if not await self._store.confirm(username, user_id):
+            await self._store.discard(user_id)
+            raise Unavailable
+        await self._store.keep(user_id)
+
+    async def _rehash_if_outdated(self, login: Login, password: str) -> None:
+        if self._passwords.needs_rehash(login.password_hash):
+            await self._store.rehash(login, await self._passwords.hash(password))
+
+
+def _check_username(username: str) -> None:
+    if not 1 <= len(username) <= _MAX_USERNAME_LENGTH:
+        raise BadRequest(f"username must have 1 to {_MAX_USERNAME_LENGTH} characters")
+    if any(unicodedata.category(character) == "Cc" for character in username):
+        raise BadRequest("username must not have control characters")
+
+
+def _check_password(password: str) -> None:
+    if len(password) < _MIN_PASSWORD_LENGTH:
+        raise BadRequest(f"password must have at least {_MIN_PASSWORD_LENGTH} characters")
+    if len(password.encode()) > _MAX_PASSWORD_BYTES:
+        raise BadRequest(f"password must have at most {_MAX_PASSWORD_BYTES} bytes")

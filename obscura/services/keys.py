@@ -1,0 +1,114 @@
+"""Pre-keys: which upload is a refill and which a takeover, what is allowed, who gets which key."""
+
+import logging
+from uuid import UUID
+
+from obscura.crypto.curve import PublicKey, verify
+from obscura.crypto.tokens import AccessClaims
+from obscura.errors import BadRequest, NotFound, Unauthorized, Unavailable
+from obscura.services.sessions import Sessions
+from obscura.store.keys import KeyStore, Upload
+from obscura.telemetry import PRE_KEYS_LOW, TAKEOVERS
+from obscura.wire import Bundle, DeviceKeys, KeyUpload, SignedPreKey
+
+log = logging.getLogger(__name__)
+
+_ATTEMPTS = 3  # when a takeover or a login comes in between the check and the write
+
+
+class Keys:
+    """Args:
+    threshold: With fewer one-time pre-keys than this left, their owner is told.
+    max_pre_keys: One-time pre-keys an account may have.
+    """
+
+    def __init__(self, store: KeyStore, sessions: Sessions, threshold: int, max_pre_keys: int) -> None:
+        self._store = store
+        self._sessions = sessions
+        self.threshold = threshold
+        self._max_pre_keys = max_pre_keys
+
+    async def take_bundle(self, user_id: UUID) -> Bundle:
+        """Hand out a bundle, using up one one-time pre-key; each is handed out once.
+
+        Raises:
+            NotFound: There is no such user.
+        """
+        taken = await self._store.take_bundle(user_id, self.threshold)
+        if taken is None:
+            raise NotFound("User not found or no keys available")
+        bundle, left = taken
+        if left == self.threshold - 1 and bundle.one_time is not None:
+            PRE_KEYS_LOW.inc()
+        return bundle
+
+    async def shortage(self, user_id: UUID) -> int | None:
+        """How many one-time pre-keys are left if that is fewer than the threshold, else None."""
+        count = await self._store.count(user_id)
+        return count if count < self.threshold else None
+
+    async def upload(self, claims: AccessClaims, upload: KeyUpload) -> None:
+        """Refill the caller's keys, or take the account over if the identity is a new one.
+
+        Raises:
+            BadRequest: The keys break a rule.
+            Unauthorized: The session is over, or the account is gone.
+            Unavailable: Redis is away, or others kept changing the account meanwhile.
+        """
+        _check_count(len(upload.one_time), self._max_pre_keys)
+        for _ in range(_ATTEMPTS):
+            stored = await self._store.identity_of(claims.user_id)
+            if stored is None:
+                break
+            if upload.identity is None or upload.identity.base64 == stored:
+                outcome = await self._refill(claims.user_id, stored, upload)
+            else:
+                outcome = await self._take_over(claims, stored, upload)
+            if outcome is Upload.STORED:
+                return
+            if outcome is Upload.OLD:
+                raise BadRequest("signedPreKey.keyId is not greater than the stored one")
+            if outcome is not Upload.STALE:
+                break
+        else:
+            raise Unavailable
+        raise Unauthorized("The session has ended")
+
+    async def _refill(self, user_id: UUID, identity: str, upload: KeyUpload) -> Upload:
+        _check_signature(PublicKey.from_base64(identity), upload.signed)
+        return await self._store.refill(user_id, identity, upload, self._max_pre_keys)
+
+    async def _take_over(self, claims: AccessClaims, stored: str, upload: KeyUpload) -> Upload:
+        assert upload.identity is not None
+        if upload.registration_id is None:
+            raise BadRequest("registrationId is missing: a new identityKey needs it")
+        keys = DeviceKeys(upload.identity, upload.registration_id, upload.signed, upload.one_time)
+        _check_signature(keys.identity, keys.signed)
+        # In this order a crash in between ends the other sessions without a takeover, never the reverse.
+        others = await self._sessions.others_of(claims)
+        await self._sessions.mark_ended(others)
+        outcome = await self._store.takeover(claims.user_id, stored, keys, claims.session_id, others)
+        if outcome is Upload.STORED:
+            TAKEOVERS.inc()
+            log.info("device replaced", extra={"sessions_ended": len(others)})
+        return outcome
+
+
+def check_device(keys: DeviceKeys, max_pre_keys: int) -> None:
+    """Whether a new device's keys may be stored.
+
+    Raises:
+        BadRequest: Too many one-time pre-keys, or the signature is not the identity's.
+    """
+    _check_count(len(keys.one_time), max_pre_keys)
+    _check_signature(keys.identity, keys.signed)
+
+
+def _check_count(count: int, max_pre_keys: int) -> None:
+    if count > max_pre_keys:
+        raise BadRequest(f"oneTimePreKeys has more than {max_pre_keys} keys")
+
+
+def _check_signature(identity: PublicKey, signed: SignedPreKey) -> None:
+    if not verify(identity, signed.public_key, signed.signature):
+        raise BadRequest("signedPreKey.signature is not a signature of the key by identityKey")

@@ -1,0 +1,79 @@
+"""Messages: sent, read from the inbox, acknowledged."""
+
+import hashlib
+import logging
+from collections.abc import Collection
+from uuid import UUID
+
+from obscura.errors import BadRequest, NotFound, StoreUnavailable, Unprocessable
+from obscura.frames import EntryId, has_content
+from obscura.store.messages import Appended, AppendStatus, Idempotency, MessageStore, Page
+from obscura.telemetry import MESSAGES_ACKED, MESSAGES_DROPPED, MESSAGES_SENT
+
+log = logging.getLogger(__name__)
+
+_MAX_IDEMPOTENCY_KEY_LENGTH = 64
+
+
+class Messages:
+    """Args:
+    cleanup_interval_ms: How late the memory of an expired message may be freed.
+    """
+
+    def __init__(self, store: MessageStore, cleanup_interval_ms: int) -> None:
+        self._store = store
+        self._cleanup_interval_ms = cleanup_interval_ms
+
+    async def send(self, sender_id: UUID, recipient_id: UUID, body: bytes, idempotency_key: str | None) -> None:
+        """Store one EncryptedMessage in its recipient's inbox and announce it.
+
+        When this returns the message is in Redis and will be delivered until acked or
+        expired. With an idempotency key a repeat within 24 hours stores nothing more.
+
+        Raises:
+            BadRequest: The body is no EncryptedMessage, has no content, or the key is malformed.
+            NotFound: There is no such recipient.
+            Unprocessable: The idempotency key was used for another body.
+        """
+        try:
+            if not has_content(body):
+                raise BadRequest("content is empty")
+        except ValueError as error:
+            raise BadRequest("The body is not a valid EncryptedMessage") from error
+        idempotency = _idempotency(idempotency_key, body)
+        outcome = await self._store.append(recipient_id, sender_id, body, idempotency)
+        if outcome is None:
+            raise NotFound("Recipient not found")
+        if outcome.status is AppendStatus.CONFLICT:
+            raise Unprocessable("Idempotency-Key was used for another message")
+        if outcome.status is AppendStatus.STORED:
+            await self._after_append(recipient_id, outcome)
+
+    async def pending(self, user_id: UUID, after: EntryId, max_count: int, max_bytes: int) -> Page:
+        """The next page of the user's inbox, oldest first; expired messages are left out."""
+        return await self._store.read(user_id, after, max_count, max_bytes)
+
+    async def acknowledge(self, user_id: UUID, entries: Collection[EntryId]) -> None:
+        """Remove messages from the user's own inbox. Unknown ones are fine. Safe to repeat."""
+        MESSAGES_ACKED.inc(await self._store.acknowledge(user_id, sorted(entries)))
+
+    async def _after_append(self, recipient_id: UUID, stored: Appended) -> None:
+        MESSAGES_SENT.inc()
+        if stored.dropped:
+            MESSAGES_DROPPED.inc(stored.dropped)
+        assert stored.entry is not None
+        # An inbox dies with its last message, by Redis's own expiry. Only one that goes on after its
+        # oldest message has expired needs the janitor.
+        if stored.entry.ms - stored.oldest_ms > self._cleanup_interval_ms:
+            try:
+                await self._store.note_expiry(recipient_id, stored.oldest_ms)
+            except StoreUnavailable:
+                log.warning("the clean-up of an inbox could not be noted; its next message will")
+
+
+def _idempotency(key: str | None, body: bytes) -> Idempotency | None:
+    if key is None:
+        return None
+    if not 1 <= len(key) <= _MAX_IDEMPOTENCY_KEY_LENGTH or not (key.isascii() and key.isprintable()):
+        raise BadRequest(f"Idempotency-Key is not 1 to {_MAX_IDEMPOTENCY_KEY_LENGTH} printable ASCII characters")
+    return Idempotency(key, hashlib.sha256(body).hexdigest())

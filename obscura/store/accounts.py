@@ -1,0 +1,122 @@
+"""Accounts and the names that lead to them.
+
+An account and its name lie in different Cluster slots, so no step covers both. The
+order of the steps makes a crash harmless: `claim`, `create`, `confirm`, `keep`. Until
+the end both the claim and the account expire by themselves.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import orjson
+
+from obscura.store import keyspace
+from obscura.store.connection import Connection
+from obscura.store.scripts import Scripts
+from obscura.wire import DeviceKeys, OneTimePreKey
+
+_CLAIM_MS = 30_000
+_UNCONFIRMED_ACCOUNT_MS = 3_600_000
+_NO_EXPIRY = -1  # PTTL's answer for a key that lives for ever
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whose a name is. Unconfirmed: a registration is under way, or died a moment ago."""
+
+    user_id: UUID
+    confirmed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What a login is checked against."""
+
+    user_id: UUID
+    password_hash: str
+
+
+def device_fields(keys: DeviceKeys) -> list[str]:
+    """The account's fields that hold a device's keys, as field, value, field, value, ..."""
+    return [
+        "identity_key",
+        keys.identity.base64,
+        "registration_id",
+        str(keys.registration_id),
+        "signed_pre_key_id",
+        str(keys.signed.key_id),
+        "signed_pre_key",
+        keys.signed.public_key.base64,
+        "signed_pre_key_signature",
+        keys.signed.signature.base64,
+    ]
+
+
+def key_pairs(keys: Sequence[OneTimePreKey]) -> bytes:
+    """One-time pre-keys as the scripts take them: a JSON list id, key, id, key, ..."""
+    return orjson.dumps([text for key in keys for text in (str(key.key_id), key.public_key.base64)])
+
+
+class AccountStore:
+    def __init__(self, connection: Connection, scripts: Scripts) -> None:
+        self._connection = connection
+        self._scripts = scripts
+
+    async def holder_of(self, username: str) -> Holder | None:
+        """Who holds, or is claiming, a name.
+
+        The account of a name that reads as confirmed had been written before.
+        """
+        user_id: bytes | None = await self._connection.call("GET", keyspace.username(username))
+        ttl_ms: int = await self._connection.call("PTTL", keyspace.username(username))
+        return None if user_id is None else Holder(UUID(user_id.decode()), ttl_ms == _NO_EXPIRY)
+
+    async def exists(self, user_id: UUID) -> bool:
+        return bool(await self._connection.call("EXISTS", keyspace.account(user_id)))
+
+    async def claim(self, username: str, user_id: UUID) -> bool:
+        """Reserve a free name for 30 s. Of several at once exactly one gets True."""
+        reply = await self._connection.call("SET", keyspace.username(username), str(user_id), "NX", "PX", _CLAIM_MS)
+        return reply is not None
+
+    async def create(self, user_id: UUID, username: str, password_hash: str, created_ms: int, keys: DeviceKeys) -> None:
+        """Write the account, for an hour unless `keep` follows. Safe to repeat."""
+        fields = ["username", username, "password_hash", password_hash, "created_at", str(created_ms)]
+        await self._scripts.run(
+            "accounts_create",
+            keys=_account_keys(user_id),
+            args=[orjson.dumps(fields + device_fields(keys)), key_pairs(keys.one_time), _UNCONFIRMED_ACCOUNT_MS],
+        )
+
+    async def confirm(self, username: str, user_id: UUID) -> bool:
+        """Make a claim permanent. False: it had expired, the name may be another's. Safe to repeat."""
+        keys = [keyspace.username(username)]
+        return bool(await self._scripts.run("usernames_confirm", keys=keys, args=[str(user_id)]))
+
+    async def keep(self, user_id: UUID) -> bool:
+        """Make an account permanent. False: there is none. Safe to repeat."""
+        return bool(await self._scripts.run("accounts_keep", keys=_account_keys(user_id)))
+
+    async def release(self, username: str, user_id: UUID) -> bool:
+        """Free a confirmed name whose account is gone. False: it is not that account's. Safe to repeat."""
+        keys = [keyspace.username(username)]
+        return bool(await self._scripts.run("usernames_release", keys=keys, args=[str(user_id)]))
+
+    async def discard(self, user_id: UUID) -> None:
+        """Remove an account that was never confirmed."""
+        await self._connection.call("DEL", *_account_keys(user_id))
+
+    async def login_of(self, user_id: UUID) -> Login | None:
+        """None: there is no such account, as when its registration never finished."""
+        reply: bytes | None = await self._connection.call("HGET", keyspace.account(user_id), "password_hash")
+        return None if reply is None else Login(user_id, reply.decode())
+
+    async def rehash(self, login: Login, password_hash: str) -> None:
+        """Replace the hash that was just verified, unless it changed meanwhile. Safe to repeat."""
+        keys = [keyspace.account(login.user_id)]
+        await self._scripts.run("accounts_rehash", keys=keys, args=[login.password_hash, password_hash])
+
+
+def _account_keys(user_id: UUID) -> list[str]:
+    return [keyspace.account(user_id), keyspace.one_time_keys(user_id), keyspace.one_time_order(user_id)]

@@ -1,0 +1,139 @@
+"""Pre-keys: handed out one by one, refilled, and replaced as a whole at a takeover."""
+
+from collections.abc import Sequence
+from enum import Enum
+from uuid import UUID
+
+import orjson
+
+from obscura.store import keyspace
+from obscura.store.accounts import device_fields, key_pairs
+from obscura.store.connection import Connection
+from obscura.store.scripts import Scripts
+from obscura.wire import Bundle, DeviceKeys, KeyUpload
+
+
+class Upload(Enum):
+    """What became of an upload.
+
+    STALE: what it was checked against has changed. OLD: the signed pre-key is not newer
+    than the stored one. ENDED: the session that makes it is over.
+    """
+
+    STORED = "stored"
+    STALE = "stale"
+    OLD = "old"
+    ENDED = "ended"
+    UNKNOWN_USER = "unknown"
+
+
+class KeyStore:
+    """Args:
+    publish: PUBLISH, or SPUBLISH on Cluster.
+    """
+
+    def __init__(self, connection: Connection, scripts: Scripts, publish: str) -> None:
+        self._connection = connection
+        self._scripts = scripts
+        self._publish = publish
+
+    async def take_bundle(self, user_id: UUID, threshold: int) -> tuple[Bundle, int] | None:
+        """Take one user's bundle, using up their oldest one-time pre-key; with the number left.
+
+        Atomic across nodes: no one-time key is returned twice, and a bundle is of one
+        identity. The owner's nodes are told when the take leaves ``threshold - 1``.
+        None: there is no such user.
+
+        Raises:
+            StoreUnavailable: No reply. A key may be gone, so do not repeat the call.
+        """
+        reply = await self._scripts.run(
+            "keys_take",
+            keys=[
+                keyspace.account(user_id),
+                keyspace.one_time_keys(user_id),
+                keyspace.one_time_order(user_id),
+                keyspace.events(user_id),
+            ],
+            args=[threshold, self._publish],
+        )
+        return (_bundle(reply), reply[5]) if reply else None
+
+    async def count(self, user_id: UUID) -> int:
+        """How many one-time pre-keys are left."""
+        return int(await self._connection.call("ZCARD", keyspace.one_time_order(user_id)))
+
+    async def identity_of(self, user_id: UUID) -> str | None:
+        """The identity key in force, base64. None: there is no such user."""
+        reply: bytes | None = await self._connection.call("HGET", keyspace.account(user_id), "identity_key")
+        return None if reply is None else reply.decode()
+
+    async def refill(self, user_id: UUID, identity: str, upload: KeyUpload, max_keys: int) -> Upload:
+        """Replace the signed pre-key and add one-time keys, if ``identity`` is still in force.
+
+        Key ids already stored are kept; over ``max_keys`` the oldest go. Not
+        repeatable: a repeat answers OLD.
+        """
+        signed = upload.signed
+        reply = await self._scripts.run(
+            "keys_refill",
+            keys=[keyspace.account(user_id), keyspace.one_time_keys(user_id), keyspace.one_time_order(user_id)],
+            args=[
+                identity,
+                signed.key_id,
+                signed.public_key.base64,
+                signed.signature.base64,
+                key_pairs(upload.one_time),
+                max_keys,
+            ],
+        )
+        return Upload(reply[0].decode()) if reply else Upload.UNKNOWN_USER
+
+    async def takeover(
+        self, user_id: UUID, expected: str, keys: DeviceKeys, kept: UUID, ended: Sequence[UUID]
+    ) -> Upload:
+        """Replace the device: new keys in, old keys and inbox gone, sessions in ``ended`` gone.
+
+        STALE unless ``expected`` is still the identity and no session exists beside
+        ``kept`` and ``ended``; ENDED if ``kept`` is over. Not repeatable: a repeat
+        answers STALE.
+        """
+        reply = await self._scripts.run(
+            "keys_takeover",
+            keys=[
+                keyspace.account(user_id),
+                keyspace.one_time_keys(user_id),
+                keyspace.one_time_order(user_id),
+                keyspace.inbox(user_id),
+                keyspace.sessions(user_id),
+                keyspace.events(user_id),
+                *(keyspace.session(user_id, session_id) for session_id in ended),
+            ],
+            args=[
+                expected,
+                orjson.dumps(device_fields(keys)),
+                key_pairs(keys.one_time),
+                str(kept),
+                self._publish,
+                *(str(session_id) for session_id in ended),
+            ],
+        )
+        return Upload(reply[0].decode()) if reply else Upload.UNKNOWN_USER
+
+
+def _bundle(reply: Sequence[bytes | None]) -> Bundle:
+    identity, registration_id, signed_id, signed, signature, _, one_time_id, one_time = reply
+    assert identity
+    assert registration_id
+    assert signed_id
+    assert signed
+    assert signature
+    return Bundle(
+        identity.decode(),
+        int(registration_id),
+        int(signed_id),
+        signed.decode(),
+        signature.decode(),
+        None if one_time_id is None else int(one_time_id),
+        None if one_time is None else one_time.decode(),
+    )

@@ -1,0 +1,92 @@
+"""The storage map: every key and channel in Redis, its type, what it holds and how long it lives.
+
+Every key of an account carries the hash tag ``{user id}``: a script touches one
+Cluster slot, and an operator finds all of an account with one pattern.
+
+========================================  ======  ==========================================  =====================
+key                                       type    holds                                       lives
+========================================  ======  ==========================================  =====================
+obscura:username:<name>                   string  user id                                     for ever; a claim 30 s
+obscura:{<uid>}:account                   hash    username, password_hash, created_at,        for ever; until the
+                                                  identity_key, registration_id,              name is confirmed 1 h
+                                                  signed_pre_key_id, signed_pre_key,
+                                                  signed_pre_key_signature, inbox_bytes,
+                                                  inbox_last, inbox_oldest
+obscura:{<uid>}:prekeys                   hash    one-time pre-key by keyId                   with the account
+obscura:{<uid>}:prekeys:order             zset    keyId by arrival, oldest lowest             with the account
+obscura:{<uid>}:inbox                     stream  from, body                                  TTL after last message
+obscura:{<uid>}:idempotency:<from>:<key>  string  body digest and entry id of a sent message  24 h
+obscura:{<uid>}:sessions                  zset    session id by expiry, ms                    its longest session
+obscura:{<uid>}:session:<sid>             hash    token, created_at, rotated_at,              refresh token's life
+                                                  rotated:<digest>
+obscura:sessions:ended                    zset    session id by the second when its last      entries until then
+                                                  access token has expired
+obscura:inboxes:expiry                    zset    user id by the ms when the oldest message   until looked after
+                                                  of an inbox that outlives it expires
+obscura:janitor                           string  a node has cleaned up in this interval      most of the interval
+========================================  ======  ==========================================  =====================
+
+Times are milliseconds since the epoch unless the line says otherwise; keys and
+signatures are the base64 that the API speaks; digests are SHA-256 in hex.
+
+``inbox_last`` is the id of the last entry ever appended and never goes back, even when
+the inbox was emptied, taken over or Redis's clock was set back: new ids are always
+greater, so no socket's cursor is ever ahead of a new message. ``inbox_oldest`` is a
+lower bound of the oldest entry's milliseconds, 0 when the inbox is empty.
+
+Channels: ``obscura:{<uid>}:events`` (what happens to one account), ``obscura:sessions:ended``
+(sessions entered in that set), ``obscura:node:<node id>:probe`` (a node listening for itself).
+"""
+
+from uuid import UUID
+
+ENDED_SESSIONS = "obscura:sessions:ended"  # the set, and the channel of the same name
+INBOX_EXPIRY = "obscura:inboxes:expiry"
+JANITOR = "obscura:janitor"
+
+
+def username(name: str) -> str:
+    return f"obscura:username:{name}"
+
+
+def account(user_id: UUID) -> str:
+    return f"obscura:{{{user_id}}}:account"
+
+
+def one_time_keys(user_id: UUID) -> str:
+    return f"obscura:{{{user_id}}}:prekeys"
+
+
+def one_time_order(user_id: UUID) -> str:
+    return f"obscura:{{{user_id}}}:prekeys:order"
+
+
+def inbox(user_id: UUID) -> str:
+    return f"obscura:{{{user_id}}}:inbox"
+
+
+def idempotency(recipient_id: UUID, sender_id: UUID, key: str) -> str:
+    return f"obscura:{{{recipient_id}}}:idempotency:{sender_id}:{key}"
+
+
+def sessions(user_id: UUID) -> str:
+    return f"obscura:{{{user_id}}}:sessions"
+
+
+def session(user_id: UUID, session_id: UUID) -> str:
+    return f"obscura:{{{user_id}}}:session:{session_id}"
+
+
+def events(user_id: UUID) -> str:
+    """Channel."""
+    return f"obscura:{{{user_id}}}:events"
+
+
+def user_of_events(channel: str) -> UUID:
+    """The account an events channel belongs to: the inverse of `events`."""
+    return UUID(channel[len("obscura:{") : -len("}:events")])
+
+
+def probe(node_id: str) -> str:
+    """Channel."""
+    return f"obscura:node:{node_id}:probe"

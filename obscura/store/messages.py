@@ -1,0 +1,174 @@
+"""Inboxes: the queue of pending messages of each user.
+
+Append and delivery, in order: `append` stores and publishes an event in one step; a
+node that has a socket for the recipient pushes straight from the event, or calls `read`
+when it is not sure to have seen all before it; `acknowledge` removes. `Limits` bound an
+inbox; expired messages are never read, and `expire` frees their memory.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from uuid import UUID
+
+from obscura.frames import EntryId
+from obscura.store import keyspace
+from obscura.store.connection import Argument, Connection
+from obscura.store.scripts import Scripts
+
+IDEMPOTENCY_MEMORY_MS = 24 * 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one inbox may hold; over it the oldest messages go."""
+
+    max_count: int
+    max_bytes: int
+    ttl_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A sender's name for one message, and the SHA-256 of its body in hex."""
+
+    key: str
+    body_digest: str
+
+
+class AppendStatus(Enum):
+    STORED = b"stored"
+    REPEATED = b"repeated"
+    CONFLICT = b"conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Outcome of an append. ``oldest_ms`` and ``dropped`` are given for STORED alone."""
+
+    status: AppendStatus
+    entry: EntryId | None = None
+    oldest_ms: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One pending message. ``sender`` is a user id in text, as it goes into the frame."""
+
+    id: EntryId
+    sender: bytes
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Entries in queue order.
+
+    Attributes:
+        position: Up to here nothing is left unread.
+        complete: Nothing was stored beyond ``position``.
+    """
+
+    entries: list[Entry]
+    position: EntryId
+    complete: bool
+
+
+class MessageStore:
+    """Args:
+    publish: PUBLISH, or SPUBLISH on Cluster.
+    """
+
+    def __init__(self, connection: Connection, scripts: Scripts, publish: str, limits: Limits) -> None:
+        self._connection = connection
+        self._scripts = scripts
+        self._publish = publish
+        self._limits = limits
+
+    async def append(
+        self, recipient_id: UUID, sender_id: UUID, body: bytes, idempotency: Idempotency | None
+    ) -> Appended | None:
+        """Store one message and announce it, in one step. None: there is no such recipient.
+
+        Raises:
+            StoreUnavailable: No reply. The message may be stored; only with
+                ``idempotency`` is a repeat safe.
+        """
+        limits = self._limits
+        keys = [keyspace.account(recipient_id), keyspace.inbox(recipient_id), keyspace.events(recipient_id)]
+        args: list[Argument] = [
+            str(sender_id),
+            body,
+            limits.max_count,
+            limits.max_bytes,
+            limits.ttl_ms,
+            self._publish,
+        ]
+        if idempotency is not None:
+            keys.append(keyspace.idempotency(recipient_id, sender_id, idempotency.key))
+            args += [idempotency.body_digest, IDEMPOTENCY_MEMORY_MS]
+        reply = await self._scripts.run("messages_append", keys, args)
+        if not reply:
+            return None
+        status = AppendStatus(reply[0])
+        entry = EntryId.parse(reply[1]) if len(reply) > 1 else None
+        return Appended(status, entry, *reply[2:])
+
+    async def read(self, user_id: UUID, after: EntryId, max_count: int, max_bytes: int) -> Page:
+        """The next page of an inbox beyond ``after``: at least one entry if there is any. Safe to repeat."""
+        position, complete, *entries = await self._scripts.run(
+            "messages_read",
+            keys=[keyspace.account(user_id), keyspace.inbox(user_id)],
+            args=[str(after), max_count, max_bytes, self._limits.ttl_ms],
+        )
+        return Page(
+            [Entry(EntryId.parse(entry_id), sender, body) for entry_id, sender, body in entries],
+            EntryId.parse(position),
+            bool(complete),
+        )
+
+    async def acknowledge(self, user_id: UUID, entries: Sequence[EntryId]) -> int:
+        """Remove entries; returns how many were there. Safe to repeat."""
+        keys = [keyspace.account(user_id), keyspace.inbox(user_id)]
+        return int(await self._scripts.run("messages_ack", keys, [str(entry) for entry in entries]))
+
+    async def expire(self, user_id: UUID, max_count: int) -> tuple[int, int, bool]:
+        """Remove up to ``max_count`` expired entries.
+
+        Returns the number removed, the milliseconds of the oldest entry left (0: none)
+        and whether no expired entry is left. Safe to repeat.
+        """
+        keys = [keyspace.account(user_id), keyspace.inbox(user_id)]
+        removed, oldest_ms, complete = await self._scripts.run(
+            "messages_expire", keys, [self._limits.ttl_ms, max_count]
+        )
+        return removed, oldest_ms, bool(complete)
+
+    async def note_expiry(self, user_id: UUID, oldest_ms: int) -> None:
+        """Have an inbox looked after once its oldest message has expired, unless noted already. Safe to repeat."""
+        await self._connection.call("ZADD", keyspace.INBOX_EXPIRY, "NX", self._expiry_ms(oldest_ms), str(user_id))
+
+    async def move_expiry(self, user_id: UUID, oldest_ms: int) -> None:
+        """Have an inbox looked after again, as its oldest message is another by now. Safe to repeat."""
+        await self._connection.call("ZADD", keyspace.INBOX_EXPIRY, self._expiry_ms(oldest_ms), str(user_id))
+
+    async def forget_expiry(self, user_id: UUID) -> None:
+        """An inbox is empty, or dies as a whole. Safe to repeat."""
+        await self._connection.call("ZREM", keyspace.INBOX_EXPIRY, str(user_id))
+
+    async def due_for_expiry(self, max_count: int) -> list[UUID]:
+        """Inboxes whose oldest message has expired by Redis's clock, the longest overdue first."""
+        seconds, microseconds = await self._connection.call("TIME")
+        now_ms = int(seconds) * 1000 + int(microseconds) // 1000
+        reply = await self._connection.call(
+            "ZRANGE", keyspace.INBOX_EXPIRY, "-inf", now_ms, "BYSCORE", "LIMIT", 0, max_count
+        )
+        return [UUID(user_id.decode()) for user_id in reply]
+
+    async def begin_sweep(self, period_ms: int) -> bool:
+        """Whether this node is to clean up now: True for one node of all per period."""
+        return await self._connection.call("SET", keyspace.JANITOR, "sweeping", "NX", "PX", period_ms) is not None
+
+    def _expiry_ms(self, oldest_ms: int) -> int:
+        return oldest_ms + self._limits.ttl_ms + 1  # the first moment at which lua/messages_expire.lua removes it

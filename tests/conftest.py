@@ -1,0 +1,89 @@
+"""What every test may ask for: a real Redis, real nodes on it, and clients of them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from obscura.config import Settings
+from obscura.node import Node
+from tests.support.client import Api
+from tests.support.redis import RedisServer
+
+JWT_SECRET = "a secret of the tests that is long enough"
+
+StartNode = Callable[..., Awaitable[Node]]
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """One Redis for all tests: each makes users of its own, so none needs it empty."""
+    server = RedisServer().start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A Redis for one test to hurt."""
+    server = RedisServer().start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+async def start_node(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[StartNode]:
+    """Starts a node in this process; keyword arguments are settings. All are stopped at the end."""
+    async with AsyncExitStack() as running:
+
+        async def start(**changes: Any) -> Node:
+            values: dict[str, Any] = {
+                "host": "127.0.0.1",
+                "port": 0,
+                "mgmt_port": 0,
+                "data_dir": tmp_path,
+                "redis_url": redis_server.url,
+                "jwt_secret": JWT_SECRET,
+                "shutdown_timeout_secs": 2,
+            }
+            node = Node(Settings(**values | changes))
+            await node.start()
+            running.push_async_callback(node.stop)
+            return node
+
+        yield start
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(20)) as session:
+        yield session
+    await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def node(start_node: StartNode) -> Node:
+    return await start_node()
+
+
+@pytest.fixture
+async def api(node: Node, session: aiohttp.ClientSession) -> Api:
+    """Calls to one node with default settings."""
+    return Api(session, node.api_port)
+
+
+@pytest.fixture
+async def two_apis(start_node: StartNode, session: aiohttp.ClientSession) -> tuple[Api, Api]:
+    """Calls to two nodes on one Redis."""
+    first, second = await start_node(), await start_node()
+    return Api(session, first.api_port), Api(session, second.api_port)
+
+
+@pytest.fixture
+async def connect_api(session: aiohttp.ClientSession) -> Callable[[Node], Api]:
+    return lambda node: Api(session, node.api_port)
