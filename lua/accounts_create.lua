@@ -2,7 +2,7 @@
 --
 -- Why a script: the account appears as a whole or not at all.
 -- Returns: 1.
--- Repeatable: yes, for the same arguments.
+-- Repeatable: yes, with the same arguments and until the account is kept.
 --
 -- The account expires until accounts_keep.lua is called once the name is confirmed, so a
 -- registration that dies in between leaves nothing.
@@ -11,9 +11,9 @@ local account  = KEYS[1] -- hash
 local one_time = KEYS[2] -- hash: key id -> public key
 local order    = KEYS[3] -- zset: key id by arrival, oldest lowest
 
-local fields   = cjson.decode(ARGV[1]) -- {field, value, ...}
-local added    = cjson.decode(ARGV[2]) -- {id, key, id, key, ...}
-local claim_ms = ARGV[3] -- how long the account lives while its name is not confirmed
+local fields         = cjson.decode(ARGV[1]) -- {field, value, ...}
+local added          = cjson.decode(ARGV[2]) -- {id, key, id, key, ...}
+local unconfirmed_ms = ARGV[3] -- how long the account lives while its name is not confirmed
 
 for i = 1, #fields, 2 do
   redis.call('HSET', account, fields[i], fields[i + 1])
@@ -24,6 +24,6 @@ for i = 1, #added, 2 do
   redis.call('ZADD', order, (i + 1) / 2, added[i])
 end
 for _, key in ipairs({account, one_time, order}) do
-  redis.call('PEXPIRE', key, claim_ms)
+  redis.call('PEXPIRE', key, unconfirmed_ms)
 end
 return 1

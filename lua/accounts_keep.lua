@@ -5,8 +5,8 @@
 -- Repeatable: yes.
 
 local account  = KEYS[1] -- hash
-local one_time = KEYS[2] -- hash
-local order    = KEYS[3] -- zset
+local one_time = KEYS[2] -- hash: key id -> public key
+local order    = KEYS[3] -- zset: key id by arrival, oldest lowest
 
 if redis.call('EXISTS', account) == 0 then
   return 0

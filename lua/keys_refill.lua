@@ -2,8 +2,8 @@
 --
 -- Why a script: the identity the signature was checked against must still be in force when the
 --   keys are written, and the maximum must hold whatever is taken or added meanwhile.
--- Returns: {} if the user is unknown; {'stale'} if the identity is another one by now;
---   {'old'} if the stored signed pre-key's id is not lower; {'stored', left}.
+-- Returns: 'stored'; 'stale' if the identity is another one by now, or the account is gone;
+--   'old' if the stored signed pre-key's id is not lower.
 -- Repeatable: no, a repeat answers 'old'.
 -- Invariant: one_time and order hold the same ids; only keys_*.lua and accounts_create.lua write them.
 
@@ -19,14 +19,11 @@ local added     = cjson.decode(ARGV[5]) -- {id, key, id, key, ...}
 local max_keys  = tonumber(ARGV[6])
 
 local known = redis.call('HMGET', account, 'identity_key', 'signed_pre_key_id')
-if not known[1] then
-  return {}
-end
 if known[1] ~= identity then
-  return {'stale'}
+  return 'stale'
 end
 if tonumber(signed_id) <= tonumber(known[2]) then
-  return {'old'}
+  return 'old'
 end
 
 redis.call('HSET', account, 'signed_pre_key_id', signed_id, 'signed_pre_key', signed,
@@ -35,16 +32,14 @@ redis.call('HSET', account, 'signed_pre_key_id', signed_id, 'signed_pre_key', si
 local newest = redis.call('ZREVRANGE', order, 0, 0, 'WITHSCORES')[2]
 local arrival = tonumber(newest or 0)
 for i = 1, #added, 2 do
-  -- A key that is stored already stays as it is, in its place: bundles may have named it.
+  -- A key that is stored already stays as it is, in its place: its owner holds the secret half of that one.
   if redis.call('HSETNX', one_time, added[i], added[i + 1]) == 1 then
     arrival = arrival + 1
     redis.call('ZADD', order, arrival, added[i])
   end
 end
 
-local left = redis.call('ZCARD', order)
-while left > max_keys do
+for _ = max_keys + 1, redis.call('ZCARD', order) do
   redis.call('HDEL', one_time, redis.call('ZPOPMIN', order)[1])
-  left = left - 1
 end
-return {'stored', left}
+return 'stored'

@@ -3,8 +3,9 @@
 -- Why a script: the read and the removal are one step, so no two callers, on any nodes, are ever
 --   given the same one-time key, and a bundle never mixes the keys of two identities.
 -- Returns: {} if the user is unknown; else {identity_key, registration_id, signed_pre_key_id,
---   signed_pre_key, signed_pre_key_signature, left, one_time_id, one_time_key}. left is counted
---   after the take; the last two are nil when no one-time key was left.
+--   signed_pre_key, signed_pre_key_signature, one_time_id, one_time_key, low}. The one-time key is
+--   nil when none was left; low is 1 when this take brought the count below the threshold, of
+--   which the owner's nodes are told, else 0.
 -- Repeatable: no, each call uses up another key.
 -- Invariant: one_time and order hold the same ids; only keys_*.lua and accounts_create.lua write them.
 
@@ -14,7 +15,7 @@ local order     = KEYS[3] -- zset: key id by arrival, oldest lowest
 local channel   = KEYS[4] -- channel: the user's events
 
 local threshold = tonumber(ARGV[1]) -- the owner is told when fewer than this are left
-local publish   = ARGV[2]           -- PUBLISH, or SPUBLISH on Cluster
+local publish   = ARGV[2] -- PUBLISH, or SPUBLISH on Cluster
 
 local bundle = redis.call('HMGET', account, 'identity_key', 'registration_id',
   'signed_pre_key_id', 'signed_pre_key', 'signed_pre_key_signature')
@@ -23,19 +24,19 @@ if not bundle[1] then
 end
 
 local id = redis.call('ZPOPMIN', order)[1]
-local key
+local key, low
 if id then
   key = redis.call('HGET', one_time, id)
   redis.call('HDEL', one_time, id)
+  local left = redis.call('ZCARD', order)
+  low = left == threshold - 1
+  if low then
+    redis.call(publish, channel, 'pre-keys-low ' .. left)
+  end
 end
 
-local left = redis.call('ZCARD', order)
-if id and left == threshold - 1 then
-  redis.call(publish, channel, 'pre-keys-low ' .. left)
-end
-
-bundle[6] = left
 -- A Lua nil would end the reply early; false travels as a Redis nil.
-bundle[7] = id or false
-bundle[8] = key or false
+bundle[6] = id or false
+bundle[7] = key or false
+bundle[8] = low and 1 or 0
 return bundle

@@ -2,14 +2,15 @@
 --
 -- Why a script: the existence check, the limits, the append and the event are one step, so a
 --   stored message is always announced, in queue order, and an inbox is never over its limits.
--- Returns: {} if the recipient is unknown;
+-- Returns: {'unknown'} if there is no such recipient;
 --   {'conflict'} if the idempotency key was used for another body;
---   {'repeated', id} if it was used for this body: nothing is stored again;
---   {'stored', id, oldest_ms, dropped}: oldest_ms is the time of the oldest entry left,
---   dropped counts the entries removed for the limits or because they had expired.
+--   {'repeated'} if it was used for this body: nothing is stored again;
+--   {'stored', id, previous, oldest_ms, dropped}: previous is the id appended before this one,
+--   oldest_ms a lower bound of the time of the oldest entry left, dropped the number of entries
+--   removed for the limits or because they had expired.
 -- Repeatable: only with an idempotency key; else each call stores another message.
--- Invariant: account.inbox_bytes is the sum of the bodies in inbox; only messages_*.lua and
---   keys_takeover.lua write either.
+-- Invariant: while inbox exists, account.inbox_bytes is the sum of the bodies in it; only
+--   messages_*.lua and keys_takeover.lua write either.
 
 local account     = KEYS[1] -- hash: the recipient's account
 local inbox       = KEYS[2] -- stream: from, body
@@ -19,7 +20,7 @@ local idempotency = KEYS[4] -- string, may be absent: body digest and entry id o
 local sender      = ARGV[1] -- user id
 local body        = ARGV[2] -- bytes
 local max_count   = tonumber(ARGV[3])
-local max_bytes   = tonumber(ARGV[4])
+local max_bytes   = tonumber(ARGV[4]) -- a larger body is stored alone
 local ttl_ms      = tonumber(ARGV[5])
 local publish     = ARGV[6] -- PUBLISH, or SPUBLISH on Cluster
 local fingerprint = ARGV[7] -- with KEYS[4]: digest of the body
@@ -29,42 +30,39 @@ local memory_ms   = ARGV[8] -- with KEYS[4]: how long the key is remembered
 local INLINE_MAX_BYTES = 16384
 
 local state = redis.call('HMGET', account, 'inbox_bytes', 'inbox_last', 'inbox_oldest')
-if not state[1] then
-  return {}
+local previous = state[2]
+if not previous then
+  return {'unknown'}
 end
-
-if idempotency then
-  local earlier = redis.call('GET', idempotency)
-  if earlier then
-    local seen, id = string.match(earlier, '^(%x+) (.+)$')
-    if seen ~= fingerprint then
-      return {'conflict'}
-    end
-    return {'repeated', id}
-  end
+local earlier = idempotency and redis.call('GET', idempotency)
+if earlier then
+  return {string.match(earlier, '^%x+') == fingerprint and 'repeated' or 'conflict'}
 end
 
 local now = redis.call('TIME')
 local now_ms = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
-local last = state[2]
-local count = redis.call('XLEN', inbox)
-local bytes = count > 0 and tonumber(state[1]) or 0
-local oldest_ms = count > 0 and tonumber(state[3]) or 0
-local dropped = 0
 
-while count > 0 and (count >= max_count or bytes + #body > max_bytes or oldest_ms < now_ms - ttl_ms) do
+local count, bytes, oldest_ms, dropped = redis.call('XLEN', inbox), 0, 0, 0
+if count > 0 then -- else what the account says is of an inbox that died as a whole
+  bytes, oldest_ms = tonumber(state[1]), tonumber(state[3])
+end
+while count > 0 do
+  local fits = count < max_count and bytes + #body <= max_bytes
+  if fits and oldest_ms >= now_ms - ttl_ms then
+    break
+  end
+  -- The bound on the oldest entry's time may be an entry's that was acked: look at the entry itself.
   local entry = redis.call('XRANGE', inbox, '-', '+', 'COUNT', 1)[1]
   oldest_ms = tonumber(string.match(entry[1], '^%d+'))
-  if count < max_count and bytes + #body <= max_bytes and oldest_ms >= now_ms - ttl_ms then
-    break -- inbox_oldest was only a lower bound: nothing to drop after all
+  if not fits or oldest_ms < now_ms - ttl_ms then
+    redis.call('XDEL', inbox, entry[1])
+    count, bytes, dropped = count - 1, bytes - #entry[2][4], dropped + 1
   end
-  redis.call('XDEL', inbox, entry[1])
-  count, bytes, dropped = count - 1, bytes - #entry[2][4], dropped + 1
 end
 
 -- The id is made here, not by XADD: it must grow even when the stream was deleted in between
 -- or the clock went back.
-local last_ms, last_seq = string.match(last, '^(%d+)-(%d+)$')
+local last_ms, last_seq = string.match(previous, '^(%d+)-(%d+)$')
 local ms, seq = now_ms, 0
 if tonumber(last_ms) >= now_ms then
   ms, seq = tonumber(last_ms), tonumber(last_seq) + 1
@@ -76,14 +74,12 @@ end
 
 redis.call('XADD', inbox, id, 'from', sender, 'body', body)
 redis.call('PEXPIRE', inbox, ttl_ms)
-redis.call('HSET', account, 'inbox_bytes', bytes + #body, 'inbox_last', id, 'inbox_oldest', string.format('%.0f', oldest_ms))
+redis.call('HSET', account, 'inbox_bytes', bytes + #body, 'inbox_last', id,
+  'inbox_oldest', string.format('%.0f', oldest_ms))
 if idempotency then
   redis.call('SET', idempotency, fingerprint .. ' ' .. id, 'PX', memory_ms)
 end
 
-local event = 'message ' .. id .. ' ' .. last .. ' ' .. sender
-if #body <= INLINE_MAX_BYTES then
-  event = event .. '\n' .. body
-end
-redis.call(publish, channel, event)
-return {'stored', id, oldest_ms, dropped}
+local event = 'message ' .. id .. ' ' .. previous .. ' ' .. sender
+redis.call(publish, channel, #body <= INLINE_MAX_BYTES and event .. '\n' .. body or event)
+return {'stored', id, previous, oldest_ms, dropped}

@@ -1,16 +1,16 @@
 -- sessions_create.lua: start a session of an account.
 --
--- Why a script: a session is listed if and only if it exists, and never without its account.
+-- Why a script: no session exists that is not listed, and none without its account.
 -- Returns: 1, or 0 if the account is gone.
--- Repeatable: yes, for the same arguments.
+-- Repeatable: yes, with the same arguments and until the token is exchanged.
 
 local account  = KEYS[1] -- hash
-local sessions = KEYS[2] -- zset: session id by expiry
+local sessions = KEYS[2] -- zset: session id by expiry, ms
 local session  = KEYS[3] -- hash
 
-local id     = ARGV[1]
+local id     = ARGV[1] -- session id
 local token  = ARGV[2] -- digest of the refresh token
-local ttl_ms = tonumber(ARGV[3])
+local ttl_ms = tonumber(ARGV[3]) -- life of the token, and so of the session
 
 if redis.call('EXISTS', account) == 0 then
   return 0
@@ -18,9 +18,14 @@ end
 local now = redis.call('TIME')
 local now_ms = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
 
-redis.call('HSET', session, 'token', token, 'created_at', string.format('%.0f', now_ms))
+local now_text = string.format('%.0f', now_ms)
+
+redis.call('HSET', session, 'token', token, 'created_at', now_text)
 redis.call('PEXPIRE', session, ttl_ms)
-redis.call('ZREMRANGEBYSCORE', sessions, '-inf', string.format('%.0f', now_ms))
+redis.call('ZREMRANGEBYSCORE', sessions, '-inf', now_text)
 redis.call('ZADD', sessions, string.format('%.0f', now_ms + ttl_ms), id)
-redis.call('PEXPIRE', sessions, ttl_ms)
+-- Never shortened: before a change of the setting others may have been given a longer life.
+if redis.call('PTTL', sessions) < ttl_ms then
+  redis.call('PEXPIRE', sessions, ttl_ms)
+end
 return 1

@@ -1,6 +1,6 @@
 -- sessions_end.lua: end one session of an account and tell the nodes that hold its sockets.
 --
--- Why a script: a session is listed if and only if it exists.
+-- Why a script: no session exists that is not listed, for a takeover ends those that are.
 -- Returns: 1, or 0 if there was no such session.
 -- Repeatable: yes.
 --
@@ -8,10 +8,10 @@
 -- ends the session too early, never too late.
 
 local session  = KEYS[1] -- hash
-local sessions = KEYS[2] -- zset: session id by expiry
+local sessions = KEYS[2] -- zset: session id by expiry, ms
 local channel  = KEYS[3] -- channel: the user's events
 
-local id      = ARGV[1]
+local id      = ARGV[1] -- session id
 local publish = ARGV[2] -- PUBLISH, or SPUBLISH on Cluster
 
 local ended = redis.call('DEL', session)

@@ -3,16 +3,21 @@
 -- Why a script: a session is announced if and only if it is listed.
 -- Returns: the number of entries that had expired and were removed.
 -- Repeatable: yes.
+--
+-- A session that is listed already gets the new time, be it later or earlier.
 
-local ended   = KEYS[1] -- zset: session id by the second when its last access token has expired
+local ended   = KEYS[1] -- zset: session id by the second until which it matters
 local channel = KEYS[2] -- channel of the same name
 
-local until_secs = ARGV[1]
+local until_secs = ARGV[1] -- until when these matter
 local publish    = ARGV[2] -- PUBLISH, or SPUBLISH on Cluster
 -- ARGV[3..n]: session ids
 
+-- First, because Redis without memory refuses ZADD unless the script has written before: a
+-- session is to end even then.
+local removed = redis.call('ZREMRANGEBYSCORE', ended, '-inf', redis.call('TIME')[1])
 for i = 3, #ARGV do
   redis.call('ZADD', ended, until_secs, ARGV[i])
 end
 redis.call(publish, channel, until_secs .. ' ' .. table.concat(ARGV, ' ', 3))
-return redis.call('ZREMRANGEBYSCORE', ended, '-inf', redis.call('TIME')[1])
+return removed

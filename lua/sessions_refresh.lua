@@ -6,14 +6,15 @@
 --   'raced', the token was exchanged a moment ago, as by two tabs at once: nothing changes;
 --   'reused', the token was exchanged longer ago or is none of this session's: the caller ends it;
 --   'unknown', there is no such session.
--- Repeatable: no, a repeat answers 'raced' or 'retried'.
+-- Repeatable: yes, with the same arguments and at once; a repeat of 'rotated' answers 'retried'.
+--   With the two tokens changed over it takes an exchange back, and does nothing if there was none.
 
 local session  = KEYS[1] -- hash
-local sessions = KEYS[2] -- zset: session id by expiry
+local sessions = KEYS[2] -- zset: session id by expiry, ms
 
-local id        = ARGV[1]
-local presented = ARGV[2] -- digest
-local successor = ARGV[3] -- digest
+local id        = ARGV[1] -- session id
+local presented = ARGV[2] -- digest of the refresh token
+local successor = ARGV[3] -- digest of the one that follows
 local ttl_ms    = tonumber(ARGV[4]) -- life of the successor
 local race_ms   = tonumber(ARGV[5]) -- how long an exchanged token is taken for a race
 
@@ -32,6 +33,9 @@ if presented ~= current then
   return successor == current and 'retried' or 'raced'
 end
 
+-- First, because Redis without memory refuses HSET unless the script has written before: clients
+-- are to come and empty their inboxes even then.
+redis.call('PEXPIRE', session, ttl_ms)
 local fields = redis.call('HGETALL', session)
 for i = 1, #fields, 2 do
   if string.sub(fields[i], 1, 8) == 'rotated:' and now_ms - tonumber(fields[i + 1]) > race_ms then
@@ -40,7 +44,9 @@ for i = 1, #fields, 2 do
 end
 local now_text = string.format('%.0f', now_ms)
 redis.call('HSET', session, 'token', successor, 'rotated_at', now_text, 'rotated:' .. presented, now_text)
-redis.call('PEXPIRE', session, ttl_ms)
 redis.call('ZADD', sessions, string.format('%.0f', now_ms + ttl_ms), id)
-redis.call('PEXPIRE', sessions, ttl_ms)
+-- Never shortened: before a change of the setting others may have been given a longer life.
+if redis.call('PTTL', sessions) < ttl_ms then
+  redis.call('PEXPIRE', sessions, ttl_ms)
+end
 return 'rotated'

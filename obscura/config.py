@@ -157,6 +157,8 @@ class Settings(BaseModel):
             wrong.append("OBSCURA_PORT and OBSCURA_MGMT_PORT must differ")
         if self.redis_url and not self.jwt_secret:
             wrong.append("OBSCURA_REDIS_URL needs OBSCURA_JWT_SECRET, the same on every node that uses that Redis")
+        if self.max_inbox_bytes < self.max_message_bytes:
+            wrong.append("OBSCURA_MAX_INBOX_BYTES must not be smaller than OBSCURA_MAX_MESSAGE_BYTES")
         if wrong:
             raise ValueError("\n".join(wrong))
         return self
@@ -193,7 +195,7 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
     except ValidationError as error:
         wrong += [_complaint(details, given) for details in error.errors()]
     if wrong:
-        raise SettingsError("\n".join(wrong))
+        raise SettingsError("\n".join(dict.fromkeys(wrong)))
     return settings
 
 

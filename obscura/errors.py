@@ -2,9 +2,9 @@
 
 ObscuraError
     RequestError           the client's doing: a 4xx with one public sentence
-        BadRequest 400 · Unauthorized 401 · NotFound 404 · Conflict 409
-        PayloadTooLarge 413 · UnsupportedMediaType 415 · Unprocessable 422
-        TooManyRequests 429 (says when to come back)
+        BadRequest 400 · Unauthorized 401 · NotFound 404 · RequestTimeout 408
+        Conflict 409 · PayloadTooLarge 413 · UnsupportedMediaType 415
+        Unprocessable 422 · TooManyRequests 429 (says when to come back)
     Unavailable 503        our doing: says when to come back
         StoreUnavailable   no reply from Redis; the command may or may not have run
     StartupError           stops `obscura serve` with one sentence and exit code 1
@@ -44,6 +44,12 @@ class NotFound(RequestError):
     """The user or thing named in the path does not exist."""
 
     status = 404
+
+
+class RequestTimeout(RequestError):
+    """The body stopped coming."""
+
+    status = 408
 
 
 class Conflict(RequestError):

@@ -42,7 +42,14 @@ Event = MessageStored | PreKeysLow | TakenOver | SessionEnded
 
 
 def parse_event(payload: bytes) -> Event | None:
-    """What a message of an account's events channel says; None for a kind this version does not know."""
+    """What a message of an account's events channel says; None for one that this version does not know."""
+    try:
+        return _parse(payload)
+    except ValueError:
+        return None
+
+
+def _parse(payload: bytes) -> Event | None:
     head, has_body, body = payload.partition(b"\n")
     match head.split(b" "):
         case [b"message", entry, previous, sender]:

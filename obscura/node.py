@@ -7,7 +7,8 @@ from contextlib import AsyncExitStack
 from uuid import uuid4
 
 from obscura.api import accounts, gateway, keys, management, messages
-from obscura.api.app import HttpServer, api_routes, management_routes
+from obscura.api.app import api_routes, management_routes
+from obscura.api.http_server import HttpServer
 from obscura.api.middleware import AUTHENTICATE, MAX_JSON_BYTES
 from obscura.config import Settings
 from obscura.crypto.passwords import Passwords
@@ -189,7 +190,8 @@ class Node:
         return server.port
 
     async def _has_storage(self) -> bool:
-        return os.access(self._settings.data_dir, os.W_OK)
+        # With a Redis elsewhere nothing is stored here: attachments will bring a check of their own.
+        return self._settings.redis_url is not None or os.access(self._settings.data_dir, os.W_OK)
 
     def _on_event(self, channel: str, payload: bytes) -> None:
         if channel == keyspace.ENDED_SESSIONS:

@@ -5,13 +5,15 @@ log: tokens, passwords, names, user ids, addresses, bodies, query strings. Metri
 Prometheus's, with bounded labels that name no user.
 """
 
+import json
 import logging
+import math
 import sys
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-import orjson
 from prometheus_client import Counter, Gauge
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
@@ -43,8 +45,37 @@ def set_up_logging(level: str, format_name: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # aiohttp reports every malformed request with a traceback; ours are answered and counted.
-    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
+    # It warns of what clients write in their headers, and names their addresses.
+    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
+
+
+class Seldom(logging.Filter):
+    """Lets a line through once per ``period_secs``, with the number of those held back before it.
+
+    Args:
+        message: The line's; others pass untouched.
+        now: The clock, in seconds.
+    """
+
+    def __init__(self, message: str, period_secs: float, now: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._message = message
+        self._period_secs = period_secs
+        self._now = now
+        self._next = -math.inf
+        self._held_back = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.msg != self._message:
+            return True
+        if self._now() < self._next:
+            self._held_back += 1
+            return False
+        if self._held_back:
+            record.held_back = self._held_back
+        self._next = self._now() + self._period_secs
+        self._held_back = 0
+        return True
 
 
 class TextFormatter(logging.Formatter):
@@ -52,7 +83,8 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = "".join(f" {name}={value!r}" for name, value in _fields(record).items())
-        line = f"{_timestamp(record)} {record.levelname} {record.name}: {record.getMessage()}{fields}"
+        message = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")  # one entry, one line
+        line = f"{_timestamp(record)} {record.levelname} {record.name}: {message}{fields}"
         return line if record.exc_info is None else f"{line}\n{self.formatException(record.exc_info)}"
 
 
@@ -69,7 +101,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info is not None:
             line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
+        return json.dumps(line, default=str)  # which, unlike orjson, writes any text, lone surrogates too
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

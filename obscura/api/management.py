@@ -1,10 +1,14 @@
 """The management port, never exposed to clients: /livez, /readyz, /metrics."""
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 import orjson
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+log = logging.getLogger(__name__)
 
 Check = Callable[[], Awaitable[bool]]
 
@@ -21,7 +25,9 @@ async def livez(_request: web.Request) -> web.Response:
 
 async def readyz(request: web.Request) -> web.Response:
     """Whether a load balancer should send clients here, and if not, why."""
-    results = {name: "ok" if await check() else "error" for name, check in request.app[CHECKS].items()}
+    checks = request.app[CHECKS]
+    passed = await asyncio.gather(*(_passes(check) for check in checks.values()))
+    results = {name: "ok" if ok else "error" for name, ok in zip(checks, passed, strict=True)}
     failed = {name for name, result in results.items() if result == "error"}
     draining = request.app[IS_DRAINING]()
     if draining or failed - _MAY_FAIL:
@@ -32,6 +38,15 @@ async def readyz(request: web.Request) -> web.Response:
 async def metrics(_request: web.Request) -> web.Response:
     """Prometheus's text format."""
     return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def _passes(check: Check) -> bool:
+    try:
+        return await check()
+    except Exception:
+        # Whatever it is, the thing that was checked is not well; the others are still reported.
+        log.exception("a health check failed by itself")
+        return False
 
 
 def _json(status: int, body: Mapping[str, str]) -> web.Response:

@@ -1,9 +1,11 @@
 """Around every request: its id, its errors as JSON, its line in the log and its count.
 
 `answering` wraps the whole application rather than being one of aiohttp's middlewares,
-because some answers of aiohttp's own (417, for one) never pass those.
+because some answers of aiohttp's own (417, for one) never pass those. What is no HTTP at
+all never gets that far: `malformed` answers it.
 """
 
+import asyncio
 import logging
 import re
 import time
@@ -18,23 +20,29 @@ from obscura.errors import (
     BadRequest,
     PayloadTooLarge,
     RequestError,
+    RequestTimeout,
     Unauthorized,
     Unavailable,
     UnsupportedMediaType,
 )
-from obscura.telemetry import REQUESTS, request_id
+from obscura.telemetry import REQUESTS, Seldom, request_id
 from obscura.wire import error_body
 
+_REFUSED = "request refused"
+
 log = logging.getLogger(__name__)
+log.addFilter(Seldom(_REFUSED, 1.0))  # while Redis is away every request is
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 AUTHENTICATE: web.AppKey[Callable[[str], AccessClaims]] = web.AppKey("authenticate")
+BODY_STALL_SECS = web.AppKey("body_stall_secs", float)
 
 REQUEST_ID_HEADER = "x-request-id"
 MAX_JSON_BYTES = 1_048_576
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_NO_ROUTE = "unknown"
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _SECURITY_HEADERS = {
     "Cache-Control": "no-store",
@@ -50,16 +58,28 @@ def answering(handler: Handler) -> Handler:
     async def answer(request: web.Request) -> web.StreamResponse:
         started = time.perf_counter()
         given = request.headers.get(REQUEST_ID_HEADER, "")
-        identity = given if _SANE_REQUEST_ID.fullmatch(given) else str(uuid4())
-        request_id.set(identity)
+        request_id.set(given if _SANE_REQUEST_ID.fullmatch(given) else str(uuid4()))
         response = await _respond(handler, request)
-        if not response.prepared:
-            response.headers.update(_SECURITY_HEADERS)
-            response.headers[REQUEST_ID_HEADER] = identity
-        _record(request, response.status, time.perf_counter() - started)
+        resource = request.match_info.route.resource
+        _record(request.method, resource.canonical if resource else _NO_ROUTE, response.status, started)
         return response
 
     return answer
+
+
+def malformed() -> web.Response:
+    """Answer what is not HTTP: no method, path or header of it can be relied on."""
+    started = time.perf_counter()
+    request_id.set(str(uuid4()))
+    response = error_response(400, "The request is not valid HTTP")
+    _add_headers(response)
+    _record("-", _NO_ROUTE, response.status, started)
+    return response
+
+
+async def on_response_prepare(_request: web.Request, response: web.StreamResponse) -> None:
+    """Give an answer the headers that all have: aiohttp's signal before its first byte, the 101's too."""
+    _add_headers(response)
 
 
 def error_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -109,15 +129,38 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
     Raises:
         UnsupportedMediaType: It is compressed.
         PayloadTooLarge: Over ``max_bytes``.
+        RequestTimeout: Nothing more of it came for a while.
     """
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+    if any(coding.lower() != "identity" for coding in request.headers.getall("Content-Encoding", ())):
         raise UnsupportedMediaType("A compressed body is not accepted")
     if (request.content_length or 0) > max_bytes:
-        raise PayloadTooLarge(f"The body is over {max_bytes} bytes")
-    body = await request.read()
-    if len(body) > max_bytes:
-        raise PayloadTooLarge(f"The body is over {max_bytes} bytes")
-    return body
+        raise _too_large(max_bytes)
+    if request.content.is_eof():  # most bodies have come with their headers
+        body = request.content.read_nowait()
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+        return body
+    return await _read_arriving(request, max_bytes)
+
+
+async def _read_arriving(request: web.Request, max_bytes: int) -> bytes:
+    body = bytearray()
+    try:
+        while len(body) <= max_bytes:
+            async with asyncio.timeout(request.app[BODY_STALL_SECS]):
+                chunk = await request.content.readany()
+            if not chunk:
+                return bytes(body)
+            body += chunk
+    except TimeoutError as error:
+        raise RequestTimeout("The body stopped coming") from error
+    except OSError as error:  # of the client's connection, which may end in more ways than a reset
+        raise ConnectionResetError("the client is gone") from error
+    raise _too_large(max_bytes)
+
+
+def _too_large(max_bytes: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The body is over {max_bytes} bytes")
 
 
 def _is_json(content_type: str) -> bool:
@@ -128,22 +171,26 @@ async def _respond(handler: Handler, request: web.Request) -> web.StreamResponse
     try:
         return await handler(request)
     except (RequestError, Unavailable) as error:
-        return _refusal(error)
+        response = _refusal(error)
     except web.HTTPException as error:
-        return _http_error(error)
+        response = _http_error(error)
     except web.RequestPayloadError:
-        return error_response(400, "The body is not framed as its headers say")
+        response = error_response(400, "The body is not framed as its headers say")
     except ConnectionError:
         raise  # the client is gone: there is nobody to answer
     except Exception:
         log.exception("unexpected error")
-        return error_response(500, "Internal server error")
+        response = error_response(500, "Internal server error")
+    if request.writer.output_size > 0:
+        # A second answer in the middle of the first would be taken for a part of it.
+        raise ConnectionError("the answer was under way already")
+    return response
 
 
 def _refusal(error: RequestError | Unavailable) -> web.Response:
     text = str(error)
     if isinstance(error, Unavailable):
-        log.warning("request refused: %s", error)
+        log.warning(_REFUSED, extra={"reason": str(error)})
         text = Unavailable.public_text
     headers = {"Retry-After": str(error.retry_after_secs)} if error.retry_after_secs else None
     return error_response(error.status, text, headers)
@@ -154,10 +201,13 @@ def _http_error(error: web.HTTPException) -> web.Response:
     return error_response(error.status, HTTPStatus(error.status).phrase.capitalize(), headers)
 
 
-def _record(request: web.Request, status: int, seconds: float) -> None:
-    resource = request.match_info.route.resource
-    route = resource.canonical if resource else "unknown"
+def _add_headers(response: web.StreamResponse) -> None:
+    response.headers.update(_SECURITY_HEADERS)
+    response.headers[REQUEST_ID_HEADER] = request_id.get()
+
+
+def _record(method: str, route: str, status: int, started: float) -> None:
     REQUESTS.labels(route, str(status)).inc()
     if log.isEnabledFor(logging.DEBUG):
-        fields = {"method": request.method, "route": route, "status": status, "ms": round(seconds * 1000, 2)}
-        log.debug("request", extra=fields)
+        ms = round((time.perf_counter() - started) * 1000, 2)
+        log.debug("request", extra={"method": method, "route": route, "status": status, "ms": ms})

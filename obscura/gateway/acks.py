@@ -14,6 +14,7 @@ from obscura.frames import EntryId
 
 log = logging.getLogger(__name__)
 
+_RETRY_SECS = 0.2
 _MAX_PER_WRITE = 500  # a larger batch would keep Redis from everybody else for too long
 
 
@@ -40,51 +41,66 @@ class Acks:
         self._timer = asyncio.create_task(self._write_by_time())
 
     async def stop(self) -> None:
-        """Write what waits, trying again until it is written. The caller sets the deadline."""
-        while self._waiting or self._writers:
-            await asyncio.gather(*(self.flush(user_id) for user_id in {*self._waiting, *self._writers}))
-            if self._waiting:
-                await asyncio.sleep(self._interval_secs)
-        if self._timer is not None:
-            self._timer.cancel()
-            await asyncio.gather(self._timer, return_exceptions=True)
+        """Write what waits, trying again until it is written. The caller sets the deadline by cancelling."""
+        try:
+            while not await self.flush_all():  # noqa: ASYNC110  Redis sends no event when it is back
+                await asyncio.sleep(_RETRY_SECS)
+        finally:
+            tasks = [task for task in (self._timer, *self._writers.values()) if task is not None]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def add(self, user_id: UUID, entry: EntryId) -> int:
         """Take an ack; returns how many of this user wait now."""
         waiting = self._waiting.setdefault(user_id, set())
         waiting.add(entry)
-        if len(waiting) >= self._batch_size and user_id not in self._writers:
+        # At every multiple, not at each one past the first: while Redis is away those wait for the timer.
+        if len(waiting) % self._batch_size == 0 and user_id not in self._writers:
             self._start_writer(user_id)
         return len(waiting)
 
     async def flush(self, user_id: UUID) -> bool:
-        """Write all acks of a user that were added before.
+        """Write all acks of a user that were added before; those added meanwhile delay it no further.
 
         False: Redis is away; they stay, and are tried again.
         """
-        while user_id in self._waiting or user_id in self._writers:
-            writer = self._writers.get(user_id) or self._start_writer(user_id)
-            if not await asyncio.shield(writer):
-                return False
-        return True
+        under_way = self._writers.get(user_id)
+        if under_way is not None and not await asyncio.shield(under_way):
+            return False
+        if user_id not in self._waiting:
+            return True
+        return await asyncio.shield(self._writers.get(user_id) or self._start_writer(user_id))
+
+    async def flush_all(self) -> bool:
+        """Write all acks that were added before. False: not all could be written."""
+        users = {*self._waiting, *self._writers}
+        return all(await asyncio.gather(*(self.flush(user_id) for user_id in users)))
 
     def _start_writer(self, user_id: UUID) -> asyncio.Task[bool]:
-        writer = self._writers[user_id] = asyncio.create_task(self._write_all(user_id))
+        writer = self._writers[user_id] = asyncio.create_task(self._write_waiting(user_id))
         return writer
 
-    async def _write_all(self, user_id: UUID) -> bool:
+    async def _write_waiting(self, user_id: UUID) -> bool:
+        waiting = self._waiting[user_id]
+        entries = sorted(waiting)
         try:
-            while waiting := self._waiting.get(user_id):
-                batch = set(sorted(waiting)[:_MAX_PER_WRITE])
+            for first in range(0, len(entries), _MAX_PER_WRITE):
+                batch = entries[first : first + _MAX_PER_WRITE]
                 await self._write(user_id, batch)
-                waiting -= batch
-                if not waiting:
-                    del self._waiting[user_id]
+                waiting.difference_update(batch)
         except StoreUnavailable:
             log.debug("acks wait for Redis")
             return False
+        except Exception:
+            log.exception("acks could not be written")
+            return False
         finally:
             del self._writers[user_id]
+            if not waiting:
+                del self._waiting[user_id]
+        if len(waiting) >= self._batch_size:  # added meanwhile
+            self._start_writer(user_id)
         return True
 
     async def _write_by_time(self) -> None:

@@ -12,6 +12,7 @@ from uuid import UUID
 from obscura.events import Event, MessageStored, PreKeysLow, SessionEnded, TakenOver
 
 CLOSE_GOING_AWAY = 1001
+CLOSE_INTERNAL_ERROR = 1011
 CLOSE_TRY_LATER = 1013
 CLOSE_DEVICE_REPLACED = 4001
 CLOSE_SESSION_REVOKED = 4003
@@ -38,11 +39,15 @@ class Listener(Protocol):
     def close(self, code: int, reason: str) -> None:
         """Say goodbye and end."""
 
+    def cut_off(self) -> None:
+        """End without waiting for the peer."""
+
 
 class Hub:
     """Args:
-    subscribe: Returns once every later event of a user is dispatched here.
-    unsubscribe: The user has no socket here any more.
+    subscribe: Returns once every later event of a user is dispatched here. Called for
+        each socket, so that none waits for another's.
+    unsubscribe: The user has no socket here any more, or never came to have one.
     """
 
     def __init__(self, subscribe: Callable[[UUID], Awaitable[None]], unsubscribe: Callable[[UUID], None]) -> None:
@@ -104,6 +109,12 @@ class Hub:
         """Close every session and wait until all have left."""
         for listener in self._all():
             listener.close(code, reason)
+        await self._empty.wait()
+
+    async def cut_off_all(self) -> None:
+        """Drop every connection that is left and wait until the sessions have ended."""
+        for listener in self._all():
+            listener.cut_off()
         await self._empty.wait()
 
     def _all(self) -> list[Listener]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from uuid import UUID
 
 from aiohttp import web
@@ -16,7 +17,8 @@ from obscura.telemetry import SOCKETS
 log = logging.getLogger(__name__)
 
 _MAX_FRAME_BYTES = 65_536
-_CLOSE_TIMEOUT_SECS = 2.0
+_ADMISSION_TIMEOUT_SECS = 1.9  # a request is refused within 2 s when Redis is away
+_GOODBYE_SHARE = 0.7  # of the time for leaving; the rest is for those that do not answer, and for the last acks
 
 
 class Gateway:
@@ -38,28 +40,26 @@ class Gateway:
             BadRequest: The request asks for no WebSocket.
             Unauthorized: The session has ended.
             Unavailable: The node is cut off from Redis or from its events, or is leaving.
+            ConnectionError: The client has gone.
         """
-        if self._leaving:
-            raise Unavailable("the node is leaving")
-        socket = _new_socket()
-        if not socket.can_prepare(request):
+        socket = _Socket()
+        if not _is_upgrade(socket, request):
             raise BadRequest("This is a WebSocket endpoint: the request is not a valid upgrade")
         rules = self._services.rules
         out = Outbound(request, rules.outbound_size, rules.write_timeout_secs)
         session = Session(user_id, session_id, out, self._services)
         if self._hub.size >= self._max_sockets:
             session.close(CLOSE_TRY_LATER, "too many connections")
-        # What this user acked on a socket of this node just before is not to be delivered again.
-        if not await self._services.acks.flush(user_id):
-            raise StoreUnavailable
-        await self._hub.join(session)
+            await _run(socket, request, session)
+            return socket
+        try:
+            async with asyncio.timeout(_ADMISSION_TIMEOUT_SECS):
+                await self._admit(session)
+        except TimeoutError as error:
+            raise StoreUnavailable("Redis is too slow to let a socket in") from error
         SOCKETS.inc()
         try:
-            # Asked after joining: a session that ends from here on is closed by the event.
-            if not await self._sessions.is_alive(user_id, session_id):
-                raise Unauthorized("The session has ended")
-            await socket.prepare(request)
-            await session.serve(socket)
+            await _run(socket, request, session)
         finally:
             SOCKETS.dec()
             self._hub.leave(session)
@@ -68,22 +68,65 @@ class Gateway:
     async def leave(self, timeout_secs: float) -> None:
         """Let nobody in any more, say goodbye to all, and wait for their last acks, but not for ever."""
         self._leaving = True
-        try:
-            async with asyncio.timeout(timeout_secs):
+        acks = self._services.acks
+        deadline = asyncio.get_running_loop().time() + timeout_secs
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_secs * _GOODBYE_SHARE):
+                # First, since who is told to leave may be at another node in no time, and would get them again.
+                await acks.flush_all()
                 await self._hub.close_all(CLOSE_GOING_AWAY, "Server shutting down")
-                await self._services.acks.stop()
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._hub.cut_off_all()
+                await acks.stop()
         except TimeoutError:
             log.warning("sockets or acks were left when the time for leaving was over")
 
+    async def _admit(self, session: Session) -> None:
+        """List a session; the caller takes it off again."""
+        # What this user acked on a socket of this node just before is not to be delivered again.
+        if not await self._services.acks.flush(session.user_id):
+            raise StoreUnavailable("acks of this user cannot be written")
+        if self._leaving:
+            raise Unavailable("the node is leaving")
+        await self._hub.join(session)
+        try:
+            # Asked after joining: a session that ends from here on is closed by the event.
+            if not await self._sessions.is_alive(session.user_id, session.session_id):
+                raise Unauthorized("The session has ended")
+        except BaseException:
+            self._hub.leave(session)
+            raise
 
-def _new_socket() -> web.WebSocketResponse:
-    return web.WebSocketResponse(
-        # The closing handshake and pongs are the session's: acks that come before the peer's
-        # answer still count, and a pong does not wait for a slow reader.
-        autoclose=False,
-        autoping=False,
-        timeout=_CLOSE_TIMEOUT_SECS,
-        compress=False,
-        decode_text=False,
-        max_msg_size=_MAX_FRAME_BYTES + 1,  # aiohttp refuses from this size on
-    )
+
+class _Socket(web.WebSocketResponse):
+    """aiohttp's, less its closing handshake and its pongs, which are the session's.
+
+    So acks that come before the peer's answer to a close frame still count, nothing is
+    sent behind one, and a pong does not wait for a slow reader.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            autoclose=False,
+            autoping=False,
+            compress=False,
+            decode_text=False,
+            max_msg_size=_MAX_FRAME_BYTES + 1,  # aiohttp refuses from this size on
+        )
+
+    async def close(self, **_: object) -> bool:
+        return False
+
+
+def _is_upgrade(socket: web.WebSocketResponse, request: web.Request) -> bool:
+    try:
+        return bool(socket.can_prepare(request))
+    except ValueError:
+        return False  # a key that is not even ASCII
+
+
+async def _run(socket: web.WebSocketResponse, request: web.Request, session: Session) -> None:
+    await socket.prepare(request)
+    socket.headers.clear()  # a kilobyte that nobody asks for again
+    await session.serve(socket)

@@ -12,16 +12,16 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-from aiohttp import WSMsgType, web
+from aiohttp import WebSocketError, WSMessage, WSMsgType, web
 
 from obscura import frames
 from obscura.errors import StoreUnavailable
 from obscura.events import MessageStored
 from obscura.frames import EntryId, MessageIds
 from obscura.gateway.acks import Acks
+from obscura.gateway.hub import CLOSE_INTERNAL_ERROR
 from obscura.gateway.outbound import Outbound
 from obscura.services.keys import Keys
 from obscura.services.messages import Messages
@@ -30,9 +30,10 @@ from obscura.telemetry import FRAMES_IGNORED, MESSAGES_DELIVERED, SOCKETS_CLOSED
 log = logging.getLogger(__name__)
 
 _PAGE_MAX_BYTES = 262_144
-_RETRY_SECS = 0.5  # between reads of the inbox while Redis is away
+_RETRY_SECS = 0.5  # while Redis is away
 _FRAMES_PER_TURN = 64  # then the other sockets get theirs
 _CLOSE_TIMEOUT_SECS = 2.0
+_ANY = EntryId(1 << 64, 0)  # beyond every entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +66,18 @@ class Session:
     hub tells it until `serve` is made up for by the first read of the inbox.
     """
 
+    # Attributes that need a word:
+    #   _announced   the newest entry told of that may lie beyond the cursor, unread; _ANY if a gap may hide some
+    #   _status_due  whether a shortage of pre-keys is to be told before the next page
+    #   _closing     whether a close frame was sent, after which nothing else may be
+    #   _goodbye     the close frame to begin with: the session was closed before its upgrade
     __slots__ = (
+        "_announced",
         "_closing",
         "_cursor",
         "_goodbye",
         "_heard_at",
         "_ids",
-        "_known",
         "_loop",
         "_out",
         "_pinged_at",
@@ -91,7 +97,8 @@ class Session:
         self._services = services
         self._ids = MessageIds(user_id)
         self._loop = asyncio.get_running_loop()
-        self._cursor = self._known = frames.START
+        self._cursor = frames.START
+        self._announced = _ANY
         self._status_due = True
         self._serving = self._closing = False
         self._goodbye: tuple[int, str] | None = None
@@ -109,7 +116,7 @@ class Session:
             self._set_timer(random.uniform(0.5, 1) * self._services.rules.ping_interval_secs, self._ping)  # noqa: S311
             self._wake_pump()
         try:
-            await self._read_frames(socket)
+            await self._answer_last(await self._read_frames(socket))
         finally:
             self._serving = False
             self._cancel_timer()
@@ -120,15 +127,15 @@ class Session:
             await self._services.acks.flush(self.user_id)
 
     def push(self, message: MessageStored) -> None:
-        self._known = max(self._known, message.entry)
-        if not self._serving or self._closing or message.entry <= self._cursor:
+        if message.entry <= self._cursor:
             return
-        follows = self._pump_task is None and message.previous <= self._cursor
+        follows = message.previous <= self._cursor and self._pump_task is None and self._serving and not self._closing
         if follows and message.body is not None and self._out.has_room:
             self._out.write(self._envelope(message.entry, message.sender, message.body))
             self._cursor = message.entry
             MESSAGES_DELIVERED.inc()
         else:
+            self._announced = max(self._announced, message.entry)
             self._wake_pump()
 
     def push_shortage(self, count: int) -> None:
@@ -136,6 +143,7 @@ class Session:
             self._out.write(frames.pre_key_status(count, self._services.keys.threshold))
 
     def rescan(self) -> None:
+        self._announced = _ANY
         self._status_due = True
         self._wake_pump()
 
@@ -149,9 +157,13 @@ class Session:
             self._out.write(frames.close(code, reason))
             self._set_timer(_CLOSE_TIMEOUT_SECS, self._out.cut_off, "no closing handshake")
 
+    def cut_off(self) -> None:
+        self._out.cut_off("no closing handshake")
+
     # The way in.
 
-    async def _read_frames(self, socket: web.WebSocketResponse) -> None:
+    async def _read_frames(self, socket: web.WebSocketResponse) -> WSMessage:
+        """Take what the peer sends; returns the last there is: a close frame, an error or the connection's end."""
         turn = 0
         while True:
             frame = await socket.receive()
@@ -164,8 +176,7 @@ class Session:
             elif frame.type is WSMsgType.TEXT:
                 FRAMES_IGNORED.labels("text").inc()
             elif frame.type is not WSMsgType.PONG:
-                self._on_end(frame.type, frame.data)
-                return
+                return frame
             turn += 1
             if turn % _FRAMES_PER_TURN == 0:
                 await asyncio.sleep(0)
@@ -180,13 +191,25 @@ class Session:
             FRAMES_IGNORED.labels("foreign id").inc()
         elif self._services.acks.add(self.user_id, entry) > self._services.rules.max_unwritten_acks:
             # More than an inbox can hold: Redis is slow or the ids are made up. Read no further meanwhile.
-            while not await self._services.acks.flush(self.user_id):  # noqa: ASYNC110  Redis sends no event when it is back
+            while not await self._services.acks.flush(self.user_id) and self._out.is_open:
                 await asyncio.sleep(_RETRY_SECS)
+                self._heard_at = self._loop.time()  # it is not the peer who is silent
 
-    def _on_end(self, kind: WSMsgType, data: Any) -> None:
-        if kind is WSMsgType.CLOSE and not self._closing:
-            code = data if isinstance(data, int) and data >= 1000 else 1000
-            self._out.write(frames.close(code))
+    async def _answer_last(self, last: WSMessage) -> None:
+        """End as the peer's last frame asks for."""
+        already_said, self._closing = self._closing, True
+        if not already_said:
+            self._cancel_timer()  # no ping behind the close frame
+        # Before the answer: who has it may be at another node in no time, and would get again what it acked.
+        await self._services.acks.flush(self.user_id)
+        if already_said:
+            return
+        if last.type is WSMsgType.CLOSE:
+            self._out.write(frames.close(last.data) if last.data else frames.control(frames.CLOSE_OPCODE))
+        elif isinstance(last.data, WebSocketError):
+            SOCKETS_CLOSED.labels("protocol error").inc()
+            self._out.write(frames.close(last.data.code))
+            await self._out.linger(_CLOSE_TIMEOUT_SECS)
 
     # The way out.
 
@@ -198,49 +221,53 @@ class Session:
             self._pump_task = self._loop.create_task(self._pump())
 
     async def _pump(self) -> None:
-        """Push from the inbox until the cursor has reached all that was announced."""
+        """Push from the inbox until nothing that was announced lies beyond the cursor."""
         try:
-            while not self._closing:
-                announced = self._known
-                if await self._push_status() and await self._push_page() and self._known == announced:
-                    break
+            while self._cursor < self._announced and not self._closing:
+                await self._out.drained()
+                try:
+                    async with self._services.reads:
+                        await self._push_status()
+                        await self._push_page()
+                except StoreUnavailable:
+                    await asyncio.sleep(_RETRY_SECS)
         except ConnectionError:
             log.debug("a socket went away while it was written to")
+        except Exception:
+            log.exception("a socket cannot be served")
+            self.close(CLOSE_INTERNAL_ERROR, "internal error")
         finally:
             self._pump_task = None
 
-    async def _push_status(self) -> bool:
-        """Tell a shortage of pre-keys if that is due; returns whether the pump may go on."""
+    async def _push_status(self) -> None:
         if not self._status_due:
-            return True
+            return
+        self._status_due = False
         try:
             shortage = await self._services.keys.shortage(self.user_id)
         except StoreUnavailable:
-            await asyncio.sleep(_RETRY_SECS)
-            return False
-        self._status_due = False
+            self._status_due = True
+            raise
         if shortage is not None:
             self.push_shortage(shortage)
-        return True
 
-    async def _push_page(self) -> bool:
-        """Push one page; returns whether nothing lay beyond it."""
-        await self._out.drained()
+    async def _push_page(self) -> None:
+        """Push the next page, and forget what was announced if nothing lay beyond it."""
         rules, messages = self._services.rules, self._services.messages
+        announced, self._announced = self._announced, frames.START
         try:
-            async with self._services.reads:
-                page = await messages.pending(self.user_id, self._cursor, rules.page_size, _PAGE_MAX_BYTES)
-        except StoreUnavailable:
-            await asyncio.sleep(_RETRY_SECS)
-            return False
+            page = await messages.pending(self.user_id, self._cursor, rules.page_size, _PAGE_MAX_BYTES)
+            if page.complete:
+                announced = frames.START
+        finally:
+            self._announced = max(self._announced, announced)
         if self._closing:
-            return True
+            return
         if page.entries:
             self._out.write(b"".join(self._envelope(entry.id, entry.sender, entry.body) for entry in page.entries))
             MESSAGES_DELIVERED.inc(len(page.entries))
         # Not the greater of the two: after a failover that lost the end of the inbox the new end lies before.
         self._cursor = page.position
-        return page.complete
 
     # Keeping alive.
 

@@ -1,9 +1,9 @@
 """Registration and login."""
 
-import logging
 import time
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from uuid import UUID, uuid4
 
 from obscura.crypto.passwords import Passwords
@@ -11,9 +11,8 @@ from obscura.errors import BadRequest, Conflict, Unauthorized, Unavailable
 from obscura.services.keys import check_device
 from obscura.services.sessions import Sessions
 from obscura.store.accounts import AccountStore, Login
+from obscura.telemetry import PASSWORDS_REFUSED
 from obscura.wire import Credentials, DeviceKeys, Tokens
-
-log = logging.getLogger(__name__)
 
 _MAX_USERNAME_LENGTH = 50  # code points
 _MIN_PASSWORD_LENGTH = 12  # code points
@@ -55,12 +54,15 @@ class Accounts:
         check_device(keys, self._max_pre_keys)
         if not await self._is_free(credentials.username):
             raise Conflict(_NAME_TAKEN)
-        password_hash = await self._passwords.hash(credentials.password)
+        with _refusals_counted():
+            password_hash = await self._passwords.hash(credentials.password)
         user_id = uuid4()
         if not await self._store.claim(credentials.username, user_id):
             raise Conflict(_NAME_TAKEN)
         await self._store.create(user_id, credentials.username, password_hash, int(self._now() * 1000), keys)
-        await self._settle(credentials.username, user_id)
+        if not await self._settle(credentials.username, user_id):
+            await self._store.discard(user_id)
+            raise Unavailable("a registration took longer than its claim to the name lasts")
         return await self._sessions.start(user_id)
 
     async def login(self, credentials: Credentials) -> Tokens:
@@ -74,11 +76,11 @@ class Accounts:
         """
         holder = await self._store.holder_of(credentials.username)
         login = await self._store.login_of(holder.user_id if holder else uuid4())
-        stored_hash = login.password_hash if login else None
-        if not await self._passwords.verify(credentials.password, stored_hash) or login is None:
+        with _refusals_counted():
+            matches = await self._passwords.verify(credentials.password, login.password_hash if login else None)
+        # A registration may have died before its last steps; whoever can log in has an account for good.
+        if login is None or not matches or not await self._settle(credentials.username, login.user_id):
             raise Unauthorized("Invalid username or password")
-        # A registration may have died just before its last step; whoever can log in has an account for good.
-        await self._store.keep(login.user_id)
         await self._rehash_if_outdated(login, credentials.password)
         return await self._sessions.start(login.user_id)
 
@@ -86,21 +88,29 @@ class Accounts:
         holder = await self._store.holder_of(username)
         if holder is None:
             return True
-        # A claim is a registration under way, and expires by itself. A confirmed name without its
-        # account is one whose registration died before the last step.
+        # A claim is a registration under way, and expires by itself. A name that was confirmed already
+        # when asked, and then has no account, is one whose registration died before the last step.
         if not holder.confirmed or await self._store.exists(holder.user_id):
             return False
         return await self._store.release(username, holder.user_id)
 
-    async def _settle(self, username: str, user_id: UUID) -> None:
-        if not await self._store.confirm(username, user_id):
-            await self._store.discard(user_id)
-            raise Unavailable
-        await self._store.keep(user_id)
+    async def _settle(self, username: str, user_id: UUID) -> bool:
+        """Make a name and its account permanent, in this order. False: one of them has expired."""
+        return await self._store.confirm(username, user_id) and await self._store.keep(user_id)
 
     async def _rehash_if_outdated(self, login: Login, password: str) -> None:
         if self._passwords.needs_rehash(login.password_hash):
-            await self._store.rehash(login, await self._passwords.hash(password))
+            with suppress(Unavailable):  # too many are waiting: the next login will do
+                await self._store.rehash(login, await self._passwords.hash(password))
+
+
+@contextmanager
+def _refusals_counted() -> Iterator[None]:
+    try:
+        yield
+    except Unavailable:
+        PASSWORDS_REFUSED.inc()
+        raise
 
 
 def _check_username(username: str) -> None:

@@ -14,6 +14,10 @@ log = logging.getLogger(__name__)
 _INBOXES_PER_STEP = 100
 _MESSAGES_PER_STEP = 200
 
+# In intervals. A node waits longer than any sweep keeps the others off, so that one alone never misses a turn.
+_PAUSE_MIN, _PAUSE_MAX = 0.8, 1.0
+_SWEEP_HOLDS = 0.75
+
 
 class Janitor:
     """Looks after the inboxes whose oldest message has expired.
@@ -34,31 +38,28 @@ class Janitor:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def sweep(self) -> int:
-        """Remove what has expired from every inbox that is due; returns how many messages went."""
-        removed = 0
-        while due := await self._store.due_for_expiry(_INBOXES_PER_STEP):
-            for user_id in due:
-                removed += await self._expire(user_id)
-        MESSAGES_EXPIRED.inc(removed)
-        return removed
-
-    async def _expire(self, user_id: UUID) -> int:
-        total, complete = 0, False
-        while not complete:
-            removed, oldest_ms, complete = await self._store.expire(user_id, _MESSAGES_PER_STEP)
-            total += removed
-        if oldest_ms == 0:
-            await self._store.forget_expiry(user_id)
-        else:
-            await self._store.move_expiry(user_id, oldest_ms)
-        return total
-
     async def _run(self) -> None:
+        hold_ms = max(1, int(self._interval_secs * 1000 * _SWEEP_HOLDS))
         while True:
-            await asyncio.sleep(self._interval_secs * random.uniform(0.8, 1))  # noqa: S311  spreads the nodes
+            await asyncio.sleep(self._interval_secs * random.uniform(_PAUSE_MIN, _PAUSE_MAX))  # noqa: S311  no secret
             try:
-                if await self._store.begin_sweep(int(self._interval_secs * 800)):
-                    await self.sweep()
+                if await self._store.begin_sweep(hold_ms):
+                    await self._sweep()
             except StoreUnavailable:
                 log.info("the clean-up waits for Redis")
+            except Exception:
+                # Whatever is wrong this time, a task that ended here would leave every later message in memory.
+                log.exception("the clean-up failed")
+
+    async def _sweep(self) -> None:
+        while due := await self._store.due_for_expiry(_INBOXES_PER_STEP):
+            for user_id in due:
+                await self._expire(user_id)
+
+    async def _expire(self, user_id: UUID) -> None:
+        removed, oldest_ms = await self._store.expire(user_id, _MESSAGES_PER_STEP)
+        MESSAGES_EXPIRED.inc(removed)
+        if oldest_ms is None:
+            await self._store.forget_expiry(user_id)
+        else:  # due again at once if there was more than one step's work
+            await self._store.move_expiry(user_id, oldest_ms)

@@ -37,8 +37,8 @@ class Keys:
         taken = await self._store.take_bundle(user_id, self.threshold)
         if taken is None:
             raise NotFound("User not found or no keys available")
-        bundle, left = taken
-        if left == self.threshold - 1 and bundle.one_time is not None:
+        bundle, low = taken
+        if low:
             PRE_KEYS_LOW.inc()
         return bundle
 
@@ -57,35 +57,36 @@ class Keys:
         """
         _check_count(len(upload.one_time), self._max_pre_keys)
         for _ in range(_ATTEMPTS):
-            stored = await self._store.identity_of(claims.user_id)
-            if stored is None:
-                break
-            if upload.identity is None or upload.identity.base64 == stored:
-                outcome = await self._refill(claims.user_id, stored, upload)
-            else:
-                outcome = await self._take_over(claims, stored, upload)
-            if outcome is Upload.STORED:
-                return
-            if outcome is Upload.OLD:
-                raise BadRequest("signedPreKey.keyId is not greater than the stored one")
-            if outcome is not Upload.STALE:
-                break
-        else:
-            raise Unavailable
-        raise Unauthorized("The session has ended")
+            match await self._try_upload(claims, upload):
+                case Upload.STORED:
+                    return
+                case Upload.OLD:
+                    raise BadRequest("signedPreKey.keyId is not greater than the stored one")
+                case Upload.ENDED:
+                    raise Unauthorized("The session has ended")
+        raise Unavailable("others kept changing the account during an upload of keys")
+
+    async def _try_upload(self, claims: AccessClaims, upload: KeyUpload) -> Upload:
+        stored = await self._store.identity_of(claims.user_id)
+        if stored is None:
+            return Upload.ENDED  # with its account
+        if upload.identity is None or upload.identity.base64 == stored:
+            return await self._refill(claims.user_id, stored, upload)
+        if upload.registration_id is None:
+            raise BadRequest("registrationId is missing: a new identityKey needs it")
+        keys = DeviceKeys(upload.identity, upload.registration_id, upload.signed, upload.one_time)
+        return await self._take_over(claims, stored, keys)
 
     async def _refill(self, user_id: UUID, identity: str, upload: KeyUpload) -> Upload:
         _check_signature(PublicKey.from_base64(identity), upload.signed)
         return await self._store.refill(user_id, identity, upload, self._max_pre_keys)
 
-    async def _take_over(self, claims: AccessClaims, stored: str, upload: KeyUpload) -> Upload:
-        assert upload.identity is not None
-        if upload.registration_id is None:
-            raise BadRequest("registrationId is missing: a new identityKey needs it")
-        keys = DeviceKeys(upload.identity, upload.registration_id, upload.signed, upload.one_time)
+    async def _take_over(self, claims: AccessClaims, stored: str, keys: DeviceKeys) -> Upload:
         _check_signature(keys.identity, keys.signed)
         # In this order a crash in between ends the other sessions without a takeover, never the reverse.
         others = await self._sessions.others_of(claims)
+        if not await self._store.begin_takeover(claims.user_id, claims.session_id, others):
+            return Upload.ENDED
         await self._sessions.mark_ended(others)
         outcome = await self._store.takeover(claims.user_id, stored, keys, claims.session_id, others)
         if outcome is Upload.STORED:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from obscura.errors import BadRequest, NotFound, StoreUnavailable, Unprocessable
 from obscura.frames import EntryId, has_content
-from obscura.store.messages import Appended, AppendStatus, Idempotency, MessageStore, Page
+from obscura.store.messages import Idempotency, MessageStore, Page, Refusal, Stored
 from obscura.telemetry import MESSAGES_ACKED, MESSAGES_DROPPED, MESSAGES_SENT
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ class Messages:
 
     def __init__(self, store: MessageStore, cleanup_interval_ms: int) -> None:
         self._store = store
-        self._cleanup_interval_ms = cleanup_interval_ms
+        self._cleanup_interval_ms = max(1, cleanup_interval_ms)
 
     async def send(self, sender_id: UUID, recipient_id: UUID, body: bytes, idempotency_key: str | None) -> None:
         """Store one EncryptedMessage in its recipient's inbox and announce it.
@@ -40,14 +40,14 @@ class Messages:
                 raise BadRequest("content is empty")
         except ValueError as error:
             raise BadRequest("The body is not a valid EncryptedMessage") from error
-        idempotency = _idempotency(idempotency_key, body)
-        outcome = await self._store.append(recipient_id, sender_id, body, idempotency)
-        if outcome is None:
-            raise NotFound("Recipient not found")
-        if outcome.status is AppendStatus.CONFLICT:
-            raise Unprocessable("Idempotency-Key was used for another message")
-        if outcome.status is AppendStatus.STORED:
-            await self._after_append(recipient_id, outcome)
+        outcome = await self._store.append(recipient_id, sender_id, body, _idempotency(idempotency_key, body))
+        match outcome:
+            case Stored():
+                await self._after_append(recipient_id, outcome)
+            case Refusal.UNKNOWN_RECIPIENT:
+                raise NotFound("Recipient not found")
+            case Refusal.CONFLICT:
+                raise Unprocessable("Idempotency-Key was used for another message")
 
     async def pending(self, user_id: UUID, after: EntryId, max_count: int, max_bytes: int) -> Page:
         """The next page of the user's inbox, oldest first; expired messages are left out."""
@@ -57,18 +57,27 @@ class Messages:
         """Remove messages from the user's own inbox. Unknown ones are fine. Safe to repeat."""
         MESSAGES_ACKED.inc(await self._store.acknowledge(user_id, sorted(entries)))
 
-    async def _after_append(self, recipient_id: UUID, stored: Appended) -> None:
+    async def _after_append(self, recipient_id: UUID, stored: Stored) -> None:
         MESSAGES_SENT.inc()
-        if stored.dropped:
-            MESSAGES_DROPPED.inc(stored.dropped)
-        assert stored.entry is not None
-        # An inbox dies with its last message, by Redis's own expiry. Only one that goes on after its
-        # oldest message has expired needs the janitor.
-        if stored.entry.ms - stored.oldest_ms > self._cleanup_interval_ms:
+        MESSAGES_DROPPED.inc(stored.dropped)
+        if self._outlives_its_oldest(stored):
             try:
                 await self._store.note_expiry(recipient_id, stored.oldest_ms)
             except StoreUnavailable:
-                log.warning("the clean-up of an inbox could not be noted; its next message will")
+                log.warning("the clean-up of an inbox could not be noted; a later message will")
+
+    def _outlives_its_oldest(self, stored: Stored) -> bool:
+        """Whether the clean-up is to be told of the inbox a message was just stored in.
+
+        An inbox dies as a whole with its last message, by Redis's own expiry. Only one
+        that goes on for more than an interval after its oldest message needs the
+        clean-up. It is told once per interval, so almost no message costs a second
+        round trip and one lost to a crash is made up for.
+        """
+        intervals, intervals_before = (
+            (entry.ms - stored.oldest_ms) // self._cleanup_interval_ms for entry in (stored.entry, stored.previous)
+        )
+        return intervals > max(intervals_before, 0)
 
 
 def _idempotency(key: str | None, body: bytes) -> Idempotency | None:

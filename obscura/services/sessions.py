@@ -1,14 +1,16 @@
 """Sessions: tokens handed out, checked, exchanged and ended."""
 
+import asyncio
 import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from obscura.crypto.tokens import AccessClaims, AccessTokens, RefreshToken, successor
-from obscura.errors import Unauthorized
+from obscura.errors import StoreUnavailable, Unauthorized, Unavailable
 from obscura.store.sessions import Rotation, SessionStore
 from obscura.telemetry import REFRESH_REUSED
 from obscura.wire import Tokens
@@ -17,6 +19,8 @@ log = logging.getLogger(__name__)
 
 RACE_WINDOW_MS = 10_000  # a token presented again within this is a race of two tabs, later it is theft (RFC 9700)
 _SKEW_ALLOWANCE_SECS = 60  # an ended session stays listed this long beyond its last token, for slow clocks
+_MAX_UNANSWERED = 10_000  # exchanges to take back that a node remembers
+_RETRY_SECS = 0.05  # between attempts to take one back while Redis is away
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,9 @@ class SessionRules:
 class EndedSessions:
     """This node's copy of the shared list of ended sessions: what access tokens are refused by.
 
-    Filled by `replace` at the start and after every gap in the events, and by `add` in
-    between, so a check costs no round trip.
+    Filled from the list at the start and after every gap in the events, and from events
+    in between, so a check costs no round trip. Ending is for good: an entry leaves only
+    when it no longer matters.
     """
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
@@ -51,17 +56,13 @@ class EndedSessions:
     def __contains__(self, session_id: object) -> bool:
         return session_id in self._until
 
-    def add(self, session_ids: Sequence[UUID], until_secs: int) -> None:
-        """Enter sessions; entries that no longer matter are dropped on the way."""
-        self._until.update(dict.fromkeys(session_ids, until_secs))
+    def add(self, entries: Mapping[UUID, int]) -> None:
+        """Enter sessions, each with the second until which it matters; older entries that no longer do are dropped."""
+        self._until.update(entries)
         now = self._now()
         if now > self._next_sweep:
             self._next_sweep = now + _SKEW_ALLOWANCE_SECS
             self._until = {known: until for known, until in self._until.items() if until >= now}
-
-    def replace(self, listed: Mapping[UUID, int]) -> None:
-        """Take over the whole list. Entries made meanwhile are kept: ending is for good."""
-        self._until.update(listed)
 
 
 class Sessions:
@@ -74,6 +75,9 @@ class Sessions:
         self._tokens = tokens
         self._rules = rules
         self._now = now
+        # Exchanges of which nobody knows whether they happened: presented and following, by the former's digest.
+        self._unanswered: dict[str, tuple[RefreshToken, RefreshToken]] = {}
+        self._taking_back: asyncio.Task[None] | None = None
         self.ended = EndedSessions(now)
 
     def authenticate(self, token: str) -> AccessClaims:
@@ -95,13 +99,13 @@ class Sessions:
         """Log an account in.
 
         Raises:
-            Unauthorized: The account is gone.
+            Unavailable: Redis is away, or lost the account just now.
         """
         session_id = uuid4()
         refresh = RefreshToken.new(user_id, session_id)
         if not await self._store.create(user_id, session_id, refresh.digest, self._rules.refresh_ttl_ms):
-            raise Unauthorized("The account is gone")
-        await self._end_surplus(user_id)
+            raise Unavailable("the account is gone")
+        await self._end_surplus(user_id, session_id)
         return self._issue(refresh)
 
     async def refresh(self, text: str) -> Tokens:
@@ -110,25 +114,28 @@ class Sessions:
         Raises:
             Unauthorized: Unknown, ended, or exchanged before; in the last case, and
                 more than 10 s later, the whole session is ended (RFC 9700 section 4.14.2).
+            Unavailable: Redis is away. The same token may be presented again when it is back.
         """
         presented = RefreshToken.parse(text)
         if presented is None:
             raise Unauthorized("Invalid refresh token")
-        following = self._successor(presented)
         user_id, session_id = presented.user_id, presented.session_id
-        rotation = await self._store.refresh(
-            user_id, session_id, (presented.digest, following.digest), self._rules.refresh_ttl_ms, RACE_WINDOW_MS
-        )
+        if session_id in self.ended:
+            # Its access tokens would be refused; a crash may have kept the rest from being removed.
+            await self._store.end(user_id, session_id)
+            raise Unauthorized("Invalid refresh token")
+        following = self._successor(presented)
+        rotation = await self._exchange(presented, following)
         if rotation in (Rotation.ROTATED, Rotation.RETRIED):
             return self._issue(following)
         if rotation is Rotation.REUSED:
             REFRESH_REUSED.inc()
             log.warning("a refresh token was used again; its session is ended")
-            await self.end(user_id, session_id)
+            await self.end(user_id, [session_id])
         raise Unauthorized("Invalid refresh token")
 
     async def logout(self, claims: AccessClaims, text: str) -> None:
-        """End the session a refresh token belongs to; one that ended already is fine.
+        """End the session a refresh token belongs to, be it the current one or an earlier; one that ended is fine.
 
         Raises:
             Unauthorized: The token is not one of the caller's.
@@ -136,38 +143,93 @@ class Sessions:
         token = RefreshToken.parse(text)
         if token is None or token.user_id != claims.user_id:
             raise Unauthorized("Invalid refresh token")
-        await self.end(token.user_id, token.session_id)
+        # Only the account's own: the id of another's session, or a made-up one, is not to get into the list.
+        if token.session_id in await self._store.all_of(token.user_id):
+            await self.end(token.user_id, [token.session_id])
 
-    async def end(self, user_id: UUID, session_id: UUID) -> None:
-        """End a session: its refresh token, its access tokens on every node, its sockets."""
-        await self.mark_ended([session_id])
-        await self._store.end(user_id, session_id)
+    async def end(self, user_id: UUID, session_ids: Sequence[UUID]) -> None:
+        """End sessions of an account: refresh tokens, access tokens on every node, sockets.
+
+        Raises:
+            StoreUnavailable: They may have ended, and then for good.
+        """
+        # Listed for the life of the refresh token until that is removed: after a crash in between
+        # the session does not come back once the list has forgotten it.
+        await self._enter(session_ids, self._rules.refresh_ttl_ms / 1000)
+        for session_id in session_ids:
+            await self._store.end(user_id, session_id)
+        with suppress(StoreUnavailable):  # listed for longer than needed, they are ended all the same
+            await self.mark_ended(session_ids)
 
     async def others_of(self, claims: AccessClaims) -> list[UUID]:
         """The account's sessions beside the caller's own."""
         return [known for known in await self._store.all_of(claims.user_id) if known != claims.session_id]
 
     async def mark_ended(self, session_ids: Sequence[UUID]) -> None:
-        """Have every node refuse the access tokens of these sessions."""
-        until_secs = int(self._now() + self._rules.access_ttl_secs) + _SKEW_ALLOWANCE_SECS
-        if session_ids:
-            await self._store.mark_ended(session_ids, until_secs)
-            self.ended.add(session_ids, until_secs)
+        """Have every node refuse the access tokens of these sessions, until the last has expired."""
+        await self._enter(session_ids, self._rules.access_ttl_secs)
 
     def note_ended(self, payload: bytes) -> None:
         """Hear of sessions ended by any node: the message of the shared channel."""
         until_secs, *session_ids = payload.decode().split(" ")
-        self.ended.add([UUID(session_id) for session_id in session_ids], int(until_secs))
+        self.ended.add({UUID(session_id): int(until_secs) for session_id in session_ids})
 
     async def reload_ended(self) -> None:
-        """Read the shared list again, after a gap in the events."""
-        listed = await self._store.ended_since(int(self._now()))
-        self.ended.replace({UUID(session_id): until for session_id, until in listed.items()})
+        """Read the shared list, at the start and after a gap in the events."""
+        self.ended.add(await self._store.ended_since(int(self._now())))
 
-    async def _end_surplus(self, user_id: UUID) -> None:
-        known = await self._store.all_of(user_id)
-        for session_id in known[: -self._rules.max_per_account]:
-            await self.end(user_id, session_id)
+    async def stop(self) -> None:
+        """Give up on what could not be taken back so far."""
+        if self._taking_back is not None:
+            self._taking_back.cancel()
+            await asyncio.gather(self._taking_back, return_exceptions=True)
+
+    async def _enter(self, session_ids: Sequence[UUID], lifetime_secs: float) -> None:
+        until_secs = int(self._now() + lifetime_secs) + _SKEW_ALLOWANCE_SECS
+        if session_ids:
+            await self._store.mark_ended(session_ids, until_secs)
+            self.ended.add(dict.fromkeys(session_ids, until_secs))
+
+    async def _end_surplus(self, user_id: UUID, latest: UUID) -> None:
+        others = [known for known in await self._store.all_of(user_id) if known != latest]
+        await self.end(user_id, others[: max(0, len(others) + 1 - self._rules.max_per_account)])
+
+    async def _exchange(self, presented: RefreshToken, following: RefreshToken) -> Rotation:
+        if presented.digest in self._unanswered:
+            raise StoreUnavailable("an exchange of the same token is still to be taken back")
+        try:
+            return await self._call_refresh(presented, following)
+        except StoreUnavailable:
+            # It may have happened, and a Redis that was slow may make it yet. But the client is told to
+            # come again, and has only the old token to come with.
+            if self._rules.retry_key is None:  # else it gets the successor, which an earlier retry may have got
+                self._take_back_later(presented, following)
+            raise
+
+    def _take_back_later(self, presented: RefreshToken, following: RefreshToken) -> None:
+        if len(self._unanswered) < _MAX_UNANSWERED:
+            self._unanswered.setdefault(presented.digest, (presented, following))
+        if self._taking_back is None:
+            self._taking_back = asyncio.create_task(self._take_back())
+
+    async def _take_back(self) -> None:
+        # Nobody was given the token that goes. Nothing happens if the exchange was never made.
+        try:
+            while self._unanswered:
+                presented, following = next(iter(self._unanswered.values()))
+                try:
+                    await self._call_refresh(following, presented)
+                except StoreUnavailable:
+                    await asyncio.sleep(_RETRY_SECS)
+                else:
+                    del self._unanswered[presented.digest]
+        finally:
+            self._taking_back = None
+
+    async def _call_refresh(self, presented: RefreshToken, following: RefreshToken) -> Rotation:
+        digests = (presented.digest, following.digest)
+        ids = presented.user_id, presented.session_id
+        return await self._store.refresh(*ids, digests, self._rules.refresh_ttl_ms, RACE_WINDOW_MS)
 
     def _successor(self, presented: RefreshToken) -> RefreshToken:
         if self._rules.retry_key is None:

@@ -12,6 +12,7 @@ reply did not come raises `StoreUnavailable`, and its caller decides.
 import asyncio
 import logging
 import random
+import re
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -31,11 +32,15 @@ REPLY_TIMEOUT_SECS = 1.5  # with the wait for a connection a request is refused 
 CONNECT_TIMEOUT_SECS = 1.0
 _WAIT_FOR_CONNECTION_SECS = 0.4
 _MAX_IN_FLIGHT = 20_000
+_MAX_UNSENT_BYTES = 64 * 2**20
 _BACKOFF_FIRST_SECS = 0.05
 _BACKOFF_MAX_SECS = 1.0
 
-# Replies that mean "not now" rather than "wrong command".
-_PASSING_ERRORS = ("OOM", "LOADING", "READONLY", "MASTERDOWN", "BUSY", "NOREPLICAS", "MISCONF", "CLUSTERDOWN")
+# Replies that mean "not now" rather than "wrong command". Before 7, Redis puts what a command of a
+# script was refused with behind a preamble of its own.
+_PASSING_ERROR = re.compile(
+    r"(ERR Error running script .* -)?(OOM|LOADING|READONLY|MASTERDOWN|BUSY|NOREPLICAS|MISCONF|CLUSTERDOWN)\b"
+)
 
 Argument = str | bytes | int | float
 
@@ -67,9 +72,14 @@ class Link(asyncio.Protocol):
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECS):
                 await connection.connect()
+            if connection._writer.transport.is_closing():
+                raise ConnectionResetError("closed at once")  # and nobody would tell us any more
         except (RedisError, OSError, TimeoutError) as error:
             await connection.disconnect(nowait=True)
             raise StoreUnavailable(f"cannot connect to Redis: {error}") from error
+        except asyncio.CancelledError:
+            await connection.disconnect(nowait=True)
+            raise
         link = cls(on_reply, on_lost)
         link._take_over(connection)
         return link
@@ -81,6 +91,11 @@ class Link(asyncio.Protocol):
         self._transport = connection._writer.transport
         connection._reader = connection._writer = None
         self._transport.set_protocol(self)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What Redis has not taken yet of what was sent in earlier ticks."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
     def send(self, *command: Argument) -> None:
         """Send one command. All that is sent in one tick of the loop leaves in one write."""
@@ -189,8 +204,10 @@ class Connection:
         return await self._submit(command)
 
     def _submit(self, command: tuple[Argument, ...]) -> asyncio.Future[Any]:
-        if self._link is None or len(self._pending) >= _MAX_IN_FLIGHT:
+        if self._link is None:
             raise StoreUnavailable("no connection to Redis")
+        if len(self._pending) >= _MAX_IN_FLIGHT or self._link.unsent_bytes > _MAX_UNSENT_BYTES:
+            raise StoreUnavailable("Redis does not keep up")  # not sent
         reply: asyncio.Future[Any] = self._loop.create_future()
         self._pending.append((reply, self._loop.time()))
         self._link.send(*command)
@@ -214,7 +231,7 @@ class Connection:
             return  # cancelled meanwhile; the reply was its alone
         if not isinstance(reply, hiredis.ReplyError):
             waiter.set_result(reply)
-        elif str(reply).startswith(_PASSING_ERRORS):
+        elif _PASSING_ERROR.match(str(reply)):
             waiter.set_exception(StoreUnavailable(f"Redis refuses: {reply}"))
         else:
             waiter.set_exception(reply)
@@ -227,6 +244,7 @@ class Connection:
             waiter, _ = self._pending.popleft()
             if not waiter.done():
                 waiter.set_exception(StoreUnavailable("the connection to Redis broke before the reply"))
+                waiter.exception()  # its caller may be cancelled before it sees this
 
     async def _supervise(self) -> None:
         backoff = Backoff()

@@ -3,7 +3,7 @@
 Delivery never depends on an event: a lost one costs latency, and after every gap the
 node reads again what it may have missed. What must not happen is a gap that nobody
 notices, as when the connection is up but dead. So the node sends itself a probe once
-per period, through the command connection, and must hear it before the next; else it is
+per period, through the command connection, and must hear it within another; else it is
 deaf, says so (`healthy`), drops the connection, subscribes anew and reports `resumed`.
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from hiredis import ReplyError
 from redis.asyncio import ConnectionPool
 
 from obscura.errors import StoreUnavailable
@@ -22,8 +23,9 @@ from obscura.store.connection import REPLY_TIMEOUT_SECS, Backoff, Connection, Li
 
 log = logging.getLogger(__name__)
 
-PROBE_PERIOD_SECS = 1.0
+PROBE_PERIOD_SECS = 1.5
 _CHANNELS_PER_COMMAND = 500
+_CHANNELS_PER_SEC = 10_000  # a slow Redis subscribes that many
 
 
 class Events:
@@ -52,7 +54,7 @@ class Events:
         self._lost = asyncio.Event()
         self._confirmations: deque[asyncio.Future[None]] = deque()
         self._probe_number = 0
-        self._probe_heard = asyncio.Event()
+        self._probe_heard: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self.healthy = False
 
@@ -72,29 +74,22 @@ class Events:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._link is not None:
-            self._link.close()
-            await self._lost.wait()
+        await self._close()
 
     async def subscribe(self, channel: str) -> None:
         """Returns once every later message of ``channel`` reaches ``on_event``.
 
-        Subscribing twice is fine. After an error the channel is not subscribed, unless
-        it was before.
+        Subscribing twice is fine. After an error, too, it is the caller's to unsubscribe:
+        others may have subscribed to the same channel meanwhile.
 
         Raises:
             StoreUnavailable: The node is cut off from its events.
         """
-        if self._link is None:
-            raise StoreUnavailable("the events connection is down")
-        known = channel in self._channels
         self._channels.add(channel)
         try:
             async with asyncio.timeout(REPLY_TIMEOUT_SECS):
                 await self._send_subscribe([channel])
-        except (TimeoutError, StoreUnavailable) as error:
-            if not known:
-                self.unsubscribe(channel)
+        except TimeoutError as error:
             raise StoreUnavailable("no confirmation of the subscription") from error
 
     def unsubscribe(self, channel: str) -> None:
@@ -105,7 +100,8 @@ class Events:
 
     def _send_subscribe(self, channels: list[str]) -> asyncio.Future[None]:
         # Redis confirms each channel in order, so the last confirmation stands for all.
-        assert self._link is not None
+        if self._link is None:
+            raise StoreUnavailable("the events connection is down")
         loop = asyncio.get_running_loop()
         waiters: list[asyncio.Future[None]] = [loop.create_future() for _ in channels]
         self._confirmations.extend(waiters)
@@ -114,17 +110,31 @@ class Events:
 
     async def _open(self) -> None:
         self._lost.clear()
-        link = self._link = await Link.open(self._pool, self._on_reply, self._on_lost)
+        self._link = await Link.open(self._pool, self._on_reply, self._on_lost)
         channels = sorted(self._channels)
         try:
-            async with asyncio.timeout(REPLY_TIMEOUT_SECS + len(channels) / 10_000):
+            async with asyncio.timeout(REPLY_TIMEOUT_SECS + len(channels) / _CHANNELS_PER_SEC):
                 for first in range(0, len(channels), _CHANNELS_PER_COMMAND):
-                    await self._send_subscribe(channels[first : first + _CHANNELS_PER_COMMAND])
+                    # Less those whose last socket left meanwhile: they would stay subscribed for ever.
+                    wanted = [
+                        name for name in channels[first : first + _CHANNELS_PER_COMMAND] if name in self._channels
+                    ]
+                    if wanted:
+                        await self._send_subscribe(wanted)
         except TimeoutError as error:
-            link.close()
             raise StoreUnavailable("no confirmation of the subscriptions") from error
 
+    async def _close(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            await self._lost.wait()
+
     def _on_reply(self, reply: Any) -> None:
+        if isinstance(reply, ReplyError):
+            log.error("Redis refuses a subscription", extra={"reason": str(reply)})
+            if self._link is not None:
+                self._link.close()
+            return
         kind = reply[0]
         if kind == b"message":
             self._on_message(reply[1].decode(), reply[2])
@@ -136,28 +146,31 @@ class Events:
     def _on_message(self, channel: str, payload: bytes) -> None:
         if channel != self._probe_channel:
             self._on_event(channel, payload)
-        elif int(payload) == self._probe_number:
-            self._probe_heard.set()
+        elif payload == b"%d" % self._probe_number and self._probe_heard is not None and not self._probe_heard.done():
+            self._probe_heard.set_result(None)
 
     def _on_lost(self) -> None:
         self._link = None
         self.healthy = False
         self._lost.set()
-        while self._confirmations:
-            waiter = self._confirmations.popleft()
+        waiters = [*self._confirmations, *([self._probe_heard] if self._probe_heard else [])]
+        self._confirmations.clear()
+        for waiter in waiters:
             if not waiter.done():
                 waiter.set_exception(StoreUnavailable("the events connection broke"))
                 waiter.exception()  # only the last waiter of a command is awaited
 
     async def _probe(self) -> None:
         self._probe_number += 1
-        self._probe_heard.clear()
+        heard = self._probe_heard = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(REPLY_TIMEOUT_SECS):
+            async with asyncio.timeout(PROBE_PERIOD_SECS):
                 await self._commands.call("PUBLISH", self._probe_channel, self._probe_number)
-                await self._probe_heard.wait()
+                await heard
         except TimeoutError as error:
             raise StoreUnavailable("this node does not hear its own probe") from error
+        finally:
+            self._probe_heard = None
 
     async def _supervise(self) -> None:
         while True:
@@ -178,20 +191,18 @@ class Events:
             try:
                 await self._probe()
             except StoreUnavailable as error:
-                log.warning("deaf to events: %s", error)
+                log.warning("deaf to events", extra={"reason": str(error)})
                 return
 
     async def _reopen(self) -> None:
         backoff = Backoff()
         while True:
-            if self._link is not None:
-                self._link.close()
-                await self._lost.wait()
+            await self._close()
             try:
                 await self._open()
                 await self._probe()
             except StoreUnavailable as error:
-                log.debug("still deaf to events: %s", error)
+                log.debug("still deaf to events", extra={"reason": str(error)})
                 await backoff.pause()
             else:
                 log.warning("hearing events again")

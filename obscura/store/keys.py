@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from enum import Enum
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -20,11 +21,10 @@ class Upload(Enum):
     than the stored one. ENDED: the session that makes it is over.
     """
 
-    STORED = "stored"
-    STALE = "stale"
-    OLD = "old"
-    ENDED = "ended"
-    UNKNOWN_USER = "unknown"
+    STORED = b"stored"
+    STALE = b"stale"
+    OLD = b"old"
+    ENDED = b"ended"
 
 
 class KeyStore:
@@ -37,11 +37,12 @@ class KeyStore:
         self._scripts = scripts
         self._publish = publish
 
-    async def take_bundle(self, user_id: UUID, threshold: int) -> tuple[Bundle, int] | None:
-        """Take one user's bundle, using up their oldest one-time pre-key; with the number left.
+    async def take_bundle(self, user_id: UUID, threshold: int) -> tuple[Bundle, bool] | None:
+        """Take one user's bundle, using up their oldest one-time pre-key.
 
         Atomic across nodes: no one-time key is returned twice, and a bundle is of one
-        identity. The owner's nodes are told when the take leaves ``threshold - 1``.
+        identity. With it comes whether this take left fewer one-time keys than
+        ``threshold`` for the first time; the owner's nodes are told of that.
         None: there is no such user.
 
         Raises:
@@ -57,7 +58,7 @@ class KeyStore:
             ],
             args=[threshold, self._publish],
         )
-        return (_bundle(reply), reply[5]) if reply else None
+        return (_bundle(reply), bool(reply[-1])) if reply else None
 
     async def count(self, user_id: UUID) -> int:
         """How many one-time pre-keys are left."""
@@ -87,12 +88,21 @@ class KeyStore:
                 max_keys,
             ],
         )
-        return Upload(reply[0].decode()) if reply else Upload.UNKNOWN_USER
+        return Upload(reply)
+
+    async def begin_takeover(self, user_id: UUID, kept: UUID, others: Sequence[UUID]) -> bool:
+        """Cut ``others`` off, before they are entered in the list of ended sessions and `takeover` is called.
+
+        Of several sessions that begin at once only one gets True. False: the session
+        ``kept`` is over itself, so it may end no other. Safe to repeat.
+        """
+        keys = [keyspace.session(user_id, session_id) for session_id in (kept, *others)]
+        return bool(await self._scripts.run("keys_takeover_begin", keys))
 
     async def takeover(
         self, user_id: UUID, expected: str, keys: DeviceKeys, kept: UUID, ended: Sequence[UUID]
     ) -> Upload:
-        """Replace the device: new keys in, old keys and inbox gone, sessions in ``ended`` gone.
+        """Replace the device: new keys in, old keys and inbox gone, sessions in ``ended`` unlisted.
 
         STALE unless ``expected`` is still the identity and no session exists beside
         ``kept`` and ``ended``; ENDED if ``kept`` is over. Not repeatable: a repeat
@@ -106,28 +116,23 @@ class KeyStore:
                 keyspace.one_time_order(user_id),
                 keyspace.inbox(user_id),
                 keyspace.sessions(user_id),
+                keyspace.session(user_id, kept),
                 keyspace.events(user_id),
-                *(keyspace.session(user_id, session_id) for session_id in ended),
             ],
             args=[
                 expected,
                 orjson.dumps(device_fields(keys)),
                 key_pairs(keys.one_time),
-                str(kept),
                 self._publish,
+                str(kept),
                 *(str(session_id) for session_id in ended),
             ],
         )
-        return Upload(reply[0].decode()) if reply else Upload.UNKNOWN_USER
+        return Upload(reply)
 
 
-def _bundle(reply: Sequence[bytes | None]) -> Bundle:
-    identity, registration_id, signed_id, signed, signature, _, one_time_id, one_time = reply
-    assert identity
-    assert registration_id
-    assert signed_id
-    assert signed
-    assert signature
+def _bundle(reply: Sequence[Any]) -> Bundle:
+    identity, registration_id, signed_id, signed, signature, one_time_id, one_time, _ = reply
     return Bundle(
         identity.decode(),
         int(registration_id),

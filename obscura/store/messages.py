@@ -36,20 +36,29 @@ class Idempotency:
     body_digest: str
 
 
-class AppendStatus(Enum):
-    STORED = b"stored"
+class Refusal(Enum):
+    """Why a message was not stored. REPEATED: an earlier call with its idempotency key has stored it."""
+
+    UNKNOWN_RECIPIENT = b"unknown"
     REPEATED = b"repeated"
     CONFLICT = b"conflict"
 
 
 @dataclass(frozen=True, slots=True)
-class Appended:
-    """Outcome of an append. ``oldest_ms`` and ``dropped`` are given for STORED alone."""
+class Stored:
+    """A message that was stored.
 
-    status: AppendStatus
-    entry: EntryId | None = None
-    oldest_ms: int = 0
-    dropped: int = 0
+    Attributes:
+        entry: Its place in the inbox.
+        previous: The place of the one appended before it, whether still there or not.
+        oldest_ms: A lower bound of the time of the inbox's oldest message.
+        dropped: How many messages had to go for it, or had expired.
+    """
+
+    entry: EntryId
+    previous: EntryId
+    oldest_ms: int
+    dropped: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +97,8 @@ class MessageStore:
 
     async def append(
         self, recipient_id: UUID, sender_id: UUID, body: bytes, idempotency: Idempotency | None
-    ) -> Appended | None:
-        """Store one message and announce it, in one step. None: there is no such recipient.
+    ) -> Stored | Refusal:
+        """Store one message and announce it, in one step.
 
         Raises:
             StoreUnavailable: No reply. The message may be stored; only with
@@ -108,12 +117,11 @@ class MessageStore:
         if idempotency is not None:
             keys.append(keyspace.idempotency(recipient_id, sender_id, idempotency.key))
             args += [idempotency.body_digest, IDEMPOTENCY_MEMORY_MS]
-        reply = await self._scripts.run("messages_append", keys, args)
-        if not reply:
-            return None
-        status = AppendStatus(reply[0])
-        entry = EntryId.parse(reply[1]) if len(reply) > 1 else None
-        return Appended(status, entry, *reply[2:])
+        outcome, *stored = await self._scripts.run("messages_append", keys, args)
+        if not stored:
+            return Refusal(outcome)
+        entry, previous, oldest_ms, dropped = stored
+        return Stored(EntryId.parse(entry), EntryId.parse(previous), oldest_ms, dropped)
 
     async def read(self, user_id: UUID, after: EntryId, max_count: int, max_bytes: int) -> Page:
         """The next page of an inbox beyond ``after``: at least one entry if there is any. Safe to repeat."""
@@ -133,28 +141,26 @@ class MessageStore:
         keys = [keyspace.account(user_id), keyspace.inbox(user_id)]
         return int(await self._scripts.run("messages_ack", keys, [str(entry) for entry in entries]))
 
-    async def expire(self, user_id: UUID, max_count: int) -> tuple[int, int, bool]:
-        """Remove up to ``max_count`` expired entries.
+    async def expire(self, user_id: UUID, max_count: int) -> tuple[int, int | None]:
+        """Remove up to ``max_count`` expired messages, the oldest first. Safe to repeat.
 
-        Returns the number removed, the milliseconds of the oldest entry left (0: none)
-        and whether no expired entry is left. Safe to repeat.
+        Returns how many went, and the milliseconds of the oldest one left: None if the
+        inbox is empty, of an expired one if there were more than ``max_count``.
         """
         keys = [keyspace.account(user_id), keyspace.inbox(user_id)]
-        removed, oldest_ms, complete = await self._scripts.run(
-            "messages_expire", keys, [self._limits.ttl_ms, max_count]
-        )
-        return removed, oldest_ms, bool(complete)
+        removed, oldest_ms = await self._scripts.run("messages_expire", keys, [self._limits.ttl_ms, max_count])
+        return removed, oldest_ms
 
     async def note_expiry(self, user_id: UUID, oldest_ms: int) -> None:
         """Have an inbox looked after once its oldest message has expired, unless noted already. Safe to repeat."""
         await self._connection.call("ZADD", keyspace.INBOX_EXPIRY, "NX", self._expiry_ms(oldest_ms), str(user_id))
 
     async def move_expiry(self, user_id: UUID, oldest_ms: int) -> None:
-        """Have an inbox looked after again, as its oldest message is another by now. Safe to repeat."""
+        """Have an inbox looked after again, when what is its oldest message by now has expired. Safe to repeat."""
         await self._connection.call("ZADD", keyspace.INBOX_EXPIRY, self._expiry_ms(oldest_ms), str(user_id))
 
     async def forget_expiry(self, user_id: UUID) -> None:
-        """An inbox is empty, or dies as a whole. Safe to repeat."""
+        """Look after an inbox no more: it is empty. Safe to repeat."""
         await self._connection.call("ZREM", keyspace.INBOX_EXPIRY, str(user_id))
 
     async def due_for_expiry(self, max_count: int) -> list[UUID]:

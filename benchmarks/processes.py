@@ -1,0 +1,78 @@
+"""Processes under measurement: a node with a fresh data directory, and the bare server."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_DEADLINE_SECS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server under measurement. ``ready_secs`` is the time from its start to its first word."""
+
+    pid: int
+    port: int
+    ready_secs: float
+    data_dir: str = ""
+
+
+@contextmanager
+def node(**settings: object) -> Iterator[Running]:
+    """A node on free ports with its own Redis; keyword arguments are settings."""
+    with tempfile.TemporaryDirectory(prefix="obscura-bench-") as folder:
+        given = {"host": "127.0.0.1", "port": 0, "mgmt_port": 0, "data_dir": folder, "log_level": "warning", **settings}
+        environment = {f"OBSCURA_{name.upper()}": str(value) for name, value in given.items()}
+        started = time.monotonic()
+        command = [sys.executable, "-m", "obscura", "serve"]
+        with _process(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if found := re.search(r"http://[\d.]+:(\d+)", line):
+                    yield Running(process.pid, int(found[1]), time.monotonic() - started, folder)
+                    return
+            raise RuntimeError("the node did not start")
+
+
+@contextmanager
+def bare_server() -> Iterator[Running]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    started = time.monotonic()
+    with _process([sys.executable, "-m", "benchmarks.bare_server", str(port)]) as process:
+        while time.monotonic() < started + _DEADLINE_SECS:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+            except OSError:
+                time.sleep(0.05)
+            else:
+                yield Running(process.pid, port, time.monotonic() - started)
+                return
+        raise RuntimeError("the bare server did not start")
+
+
+def rss_kib(pid: int) -> int:
+    """Resident memory of a process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1])
+
+
+@contextmanager
+def _process(command: list[str], **options: object) -> Iterator[subprocess.Popen[str]]:
+    process: subprocess.Popen[str] = subprocess.Popen(command, **options)  # type: ignore[call-overload]  # noqa: S603
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(_DEADLINE_SECS)

@@ -1,0 +1,187 @@
+"""A listening port: aiohttp's server, with every answer in JSON and a stop that finishes what was begun."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.web_protocol import _ErrInfo
+from aiohttp.web_request import BaseRequest
+
+from obscura.api.middleware import BODY_STALL_SECS, answering, error_response, malformed, on_response_prepare
+
+log = logging.getLogger(__name__)
+
+_MAX_HEADER_BYTES = 16_384
+_CUT_OFF_SECS = 0.1  # for requests that outlast a stop, to take note
+
+
+class HttpServer:
+    """One listening port that answers by a route table, every error in JSON.
+
+    Args:
+        max_body_bytes: No body of any route is read beyond this.
+        shutdown_timeout_secs: How long a stop waits for requests in flight.
+        body_stall_secs: A body of which nothing comes for this long is given up.
+        keep_alive_secs: A connection on which no whole head of a request comes for this long is closed.
+    """
+
+    def __init__(
+        self,
+        routes: Iterable[web.RouteDef],
+        max_body_bytes: int,
+        shutdown_timeout_secs: float,
+        body_stall_secs: float = 30.0,
+        keep_alive_secs: float = 75.0,
+    ) -> None:
+        self.app = web.Application(client_max_size=max_body_bytes)
+        self.app.add_routes(routes)
+        self.app.on_response_prepare.append(on_response_prepare)
+        self.app[BODY_STALL_SECS] = body_stall_secs
+        self.port = 0
+        self._shutdown_timeout_secs = shutdown_timeout_secs
+        self._keep_alive_secs = keep_alive_secs
+        self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=_CUT_OFF_SECS)
+        self._connections = _Connections()
+        self._listener: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen.
+
+        Raises:
+            OSError: The address is taken, or not ours.
+        """
+        await self._runner.setup()
+        server = self._runner.server
+        assert server is not None
+        server.request_handler = answering(server.request_handler)  # type: ignore[assignment]  # every one is a Request
+        server.request_factory = _ignoring_host(server.request_factory)
+        loop = asyncio.get_running_loop()
+
+        def make_protocol() -> web.RequestHandler:
+            return _RequestHandler(
+                self._connections,
+                server,
+                loop=loop,
+                access_log=None,  # its way to say no
+                auto_decompress=False,
+                keepalive_timeout=self._keep_alive_secs,
+                max_line_size=_MAX_HEADER_BYTES,
+                max_field_size=_MAX_HEADER_BYTES,
+            )
+
+        self._listener = await loop.create_server(make_protocol, host, port, backlog=1024)
+        self.port = self._listener.sockets[0].getsockname()[1]
+
+    def stop_accepting(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+
+    async def stop(self) -> None:
+        """Finish the requests in flight and close every connection."""
+        self.stop_accepting()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._shutdown_timeout_secs):
+                await self._connections.finish()
+        await self._runner.cleanup()
+
+
+class _Connections:
+    """The open connections of a server.
+
+    aiohttp's own way to stop reads nothing more from any of them, so a request whose body is
+    still arriving would never get its answer.
+    """
+
+    def __init__(self) -> None:
+        self._open: set[_RequestHandler] = set()
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def add(self, connection: "_RequestHandler") -> None:
+        self._open.add(connection)
+        self._none.clear()
+
+    def discard(self, connection: "_RequestHandler") -> None:
+        self._open.discard(connection)
+        if not self._open:
+            self._none.set()
+
+    async def finish(self) -> None:
+        """Close each connection, behind the request it is serving, and wait until none is left."""
+        for connection in tuple(self._open):
+            connection.finish()
+        await self._none.wait()
+
+
+def _ignoring_host(factory: Callable[..., BaseRequest]) -> Callable[..., BaseRequest]:
+    """Have ``GET http://host/path`` served as ``GET /path``; RFC 9112 section 3.2.2 asks for the former to be accepted.
+
+    No route depends on the host, and aiohttp would decode it where nobody catches the error:
+    the connection would hang.
+    """
+
+    def make_request(message: RawRequestMessage, *rest: object) -> BaseRequest:
+        if message.url.absolute:
+            message = message._replace(url=message.url.relative())
+        return factory(message, *rest)
+
+    return make_request
+
+
+class _RequestHandler(web.RequestHandler):
+    """aiohttp's, but what is no HTTP at all is answered in JSON too, and a stop waits for what was begun."""
+
+    __slots__ = ("_connections", "_is_finishing")
+
+    def __init__(self, connections: _Connections, manager: web.Server, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._connections = connections
+        self._is_finishing = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._connections.add(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._connections.discard(self)
+
+    def finish(self) -> None:
+        """Close the connection, behind the answer to the request that is being served."""
+        self._is_finishing = True
+        if not self._request_in_progress and not self._messages:
+            self.force_close()
+
+    async def finish_response(
+        self, request: BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        if self._is_finishing:
+            resp.force_close()
+        return await super().finish_response(request, resp, start_time)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._messages and type(self._messages[-1][0]) is _ErrInfo:
+            # aiohttp will answer that in turn, but leaves a request whose body broke off waiting for ever.
+            request = self._current_request
+            if request is not None and not request.content.is_eof():
+                request.content.set_exception(web.RequestPayloadError("broken framing"))
+
+    def handle_error(
+        self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        if isinstance(exc, ConnectionError):
+            raise exc  # nobody is there to be answered
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer is under way already")
+        if status == 400:
+            response = malformed()
+        else:
+            log.error("an error of the server's own", exc_info=exc)
+            response = error_response(500, "Internal server error")
+        response.force_close()
+        return response

@@ -1,0 +1,168 @@
+"""The end of a node, and the acks sent just before the end of a socket or of the node."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from obscura.frames import MessageIds
+from obscura.node import Node
+from tests.conftest import JWT_SECRET, StartNode
+from tests.support.client import Api, User, ack_frame
+from tests.support.inspection import inbox_of, uuid_of
+from tests.support.proxy import Proxy
+from tests.support.raw_socket import BINARY, CLOSE, RawSocket, frame_bytes
+from tests.support.redis import RedisServer
+from tests.support.served import serve
+from tests.support.waiting import eventually
+
+Connect = Callable[[Node], Api]
+
+# Acks are written neither by count nor by interval: what is written is so because of the end.
+LAZY = {"ws_ack_batch_size": 10_000, "ws_ack_flush_interval_ms": 3_600_000}
+
+
+async def raw(user: User) -> RawSocket:
+    return await RawSocket.open(user.api.port, user.token)
+
+
+async def deliver_many(sender: User, recipient: User, count: int) -> None:
+    for _ in range(count // 50):
+        await asyncio.gather(*(sender.deliver(recipient, b"message") for _ in range(50)))
+
+
+async def acks_of_all(socket: RawSocket, count: int) -> bytes:
+    """The frames that ack a socket's first messages."""
+    return b"".join(frame_bytes(BINARY, ack_frame(envelope.id)) for envelope in await socket.envelopes(count))
+
+
+async def test_a_stop_says_goodbye_to_every_socket(node: Node, api: Api) -> None:
+    """1001 "Server shutting down" to each, also to those that just came."""
+    alice, bob = await api.register(), await api.register()
+    sockets = [await raw(alice), await raw(alice), await raw(bob)]
+    stopping = asyncio.create_task(node.stop())
+    for socket in sockets:
+        goodbye = await socket.frame()
+        assert (goodbye.close_code, goodbye.close_reason) == (1001, "Server shutting down")
+        await socket.send(CLOSE, goodbye.payload)
+        assert await socket.has_ended()
+    await stopping
+
+
+async def test_a_node_that_leaves_lets_nobody_in(node: Node, api: Api) -> None:
+    """503 for a socket on a connection from before, while the last sockets say goodbye."""
+    user = await api.register()
+    socket, early = await raw(user), await RawSocket.connect(api.port)
+    stopping = asyncio.create_task(node.stop())
+    await socket.frame()
+    await early.ask_for_upgrade(f"/v1/gateway?token={user.token}")
+    assert early.status == 503
+    await stopping
+
+
+async def test_what_was_acked_is_written_before_the_goodbye(
+    start_node: StartNode, connect_api: Connect, redis_server: RedisServer
+) -> None:
+    """Who is told to leave may be at another node at once, and gets nothing that it had acked."""
+    async with Proxy(redis_server.path) as proxy:
+        node = await start_node(redis_url=proxy.redis_url, **LAZY)
+        api = connect_api(node)
+        alice, bob = await api.register(), await api.register()
+        await alice.deliver(bob, b"1", b"2")
+        socket = await bob.connect()
+        await socket.ack(*await socket.envelopes(2))
+        await alice.deliver(bob, b"3")
+        third = await socket.envelope()
+        proxy.delay_secs = 0.05
+        stopping = asyncio.create_task(node.stop())
+        assert await socket.close_code() == 1001
+        ids = MessageIds(uuid_of(bob))
+        assert [ids.encode(entry) for entry in inbox_of(redis_server, bob)] == [third.id]
+        proxy.delay_secs = 0
+        await stopping
+
+
+async def test_a_peer_that_ignores_the_goodbye_costs_nobody_an_ack(
+    start_node: StartNode, connect_api: Connect, redis_server: RedisServer
+) -> None:
+    """The stop ends all the same, and what others and it itself acked meanwhile is written."""
+    node = await start_node(shutdown_timeout_secs=1, **LAZY)
+    api = connect_api(node)
+    alice, bob, carol = await api.register(), await api.register(), await api.register()
+    await alice.deliver(bob, b"1")
+    await alice.deliver(carol, b"1")
+    polite, rude = await raw(bob), await raw(carol)
+    acks = [await acks_of_all(polite, 1), await acks_of_all(rude, 1)]
+    stopping = asyncio.create_task(node.stop())
+    for socket, ack in zip((polite, rude), acks, strict=True):
+        assert (await socket.frame()).close_code == 1001
+        await socket.send_bytes(ack)
+    await polite.send(CLOSE)
+    await stopping
+    assert not inbox_of(redis_server, bob)
+    assert not inbox_of(redis_server, carol)
+
+
+@pytest.mark.parametrize("delay_secs", [0, 0.2], ids=["Redis is quick", "Redis is slow"])
+@pytest.mark.parametrize("end", ["close frame", "close", "reset", "stop"])
+async def test_a_thousand_acks_sent_just_before_the_end_are_applied(
+    start_node: StartNode, connect_api: Connect, redis_server: RedisServer, end: str, delay_secs: float
+) -> None:
+    """Whether the client says goodbye, goes, resets, or the node stops: none of them comes again."""
+    async with Proxy(redis_server.path) as proxy:
+        node = await start_node(redis_url=proxy.redis_url, shutdown_timeout_secs=10, **LAZY)
+        api = connect_api(node)
+        alice, bob = await api.register(), await api.register()
+        await deliver_many(alice, bob, 1000)
+        socket = await raw(bob)
+        acks = await acks_of_all(socket, 1000)
+        proxy.delay_secs = delay_secs
+        if end == "stop":
+            await socket.send_bytes(acks)
+            stopping = asyncio.create_task(node.stop())
+            await socket.frames_until(CLOSE)
+            await socket.send(CLOSE)
+            await stopping
+        elif end == "close frame":
+            await socket.send_bytes(acks + frame_bytes(CLOSE))
+        else:
+            await socket.send_bytes(acks)
+            getattr(socket, end)()
+        await eventually(lambda: not inbox_of(redis_server, bob))
+        proxy.delay_secs = 0
+        await node.stop()
+
+
+async def test_a_thousand_acks_sent_just_before_sigterm_are_applied(
+    redis_server: RedisServer, tmp_path: Path, session: aiohttp.ClientSession
+) -> None:
+    """A process of its own, on uvloop: it says goodbye, writes them and ends with exit code 0."""
+    async with serve(tmp_path, redis_server.url, JWT_SECRET, **LAZY) as served:
+        api = Api(session, served.api_port)
+        alice, bob = await api.register(), await api.register()
+        await deliver_many(alice, bob, 1000)
+        socket = await raw(bob)
+        await socket.send_bytes(await acks_of_all(socket, 1000))
+        served.terminate()
+        assert (await socket.frames_until(CLOSE))[-1].close_code == 1001
+        await socket.send(CLOSE)
+        assert await served.exit_code() == 0
+    assert not inbox_of(redis_server, bob)
+
+
+async def test_acks_wait_for_a_redis_that_is_away(
+    start_node: StartNode, connect_api: Connect, own_redis: RedisServer
+) -> None:
+    """The socket that sent them may be gone by the time they can be written."""
+    api = connect_api(await start_node(redis_url=own_redis.url))
+    alice, bob = await api.register(), await api.register()
+    await deliver_many(alice, bob, 50)
+    socket = await raw(bob)
+    acks = await acks_of_all(socket, 50)
+    own_redis.kill()
+    await socket.send_bytes(acks)
+    socket.close()
+    own_redis.start()
+    await eventually(lambda: not inbox_of(own_redis, bob))

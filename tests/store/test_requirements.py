@@ -1,0 +1,86 @@
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from obscura.errors import StartupError
+from obscura.store.connection import Connection, make_pool
+from obscura.store.requirements import check_info, check_server
+from tests.support.redis import RedisServer
+
+
+@pytest.fixture
+def bare_redis() -> Iterator[RedisServer]:
+    """A Redis that the test starts with options of its own."""
+    server = RedisServer()
+    yield server
+    server.remove()
+
+
+async def connect(server: RedisServer) -> Connection:
+    connection = Connection(make_pool(server.url))
+    await connection.start()
+    return connection
+
+
+@pytest.fixture
+async def connection(redis_server: RedisServer) -> AsyncIterator[Connection]:
+    connection = await connect(redis_server)
+    yield connection
+    await connection.stop()
+
+
+async def test_a_redis_that_keeps_everything_is_fine(connection: Connection, caplog: pytest.LogCaptureFixture) -> None:
+    """The Redis of the tests writes a file and evicts nothing: not a word."""
+    await check_server(connection)
+    assert caplog.records == []
+
+
+async def test_a_redis_that_evicts_is_refused(bare_redis: RedisServer) -> None:
+    """It would drop accounts and messages silently when its memory is full."""
+    connection = await connect(bare_redis.start("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"))
+    with pytest.raises(StartupError, match="maxmemory-policy allkeys-lru"):
+        await check_server(connection)
+    await connection.stop()
+
+
+async def test_a_redis_without_a_file_is_warned_of(bare_redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+    """It may be meant so, but what was acknowledged can be lost."""
+    connection = await connect(bare_redis.start("--appendonly", "no"))
+    await check_server(connection)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    await connection.stop()
+
+
+async def test_a_policy_that_cannot_bite_yet_is_warned_of(
+    bare_redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a memory limit nothing is evicted, until somebody sets one."""
+    connection = await connect(bare_redis.start("--maxmemory-policy", "volatile-ttl"))
+    await check_server(connection)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    await connection.stop()
+
+
+@pytest.mark.parametrize("version", ["2.8.19", "5.0.14", "6.0.16", "6.1.240"])
+def test_a_redis_that_is_too_old_is_refused(version: str) -> None:
+    """The scripts need commands of 6.2."""
+    with pytest.raises(StartupError, match=f"Redis {version} is too old"):
+        check_info({"redis_version": version})
+
+
+@pytest.mark.parametrize("version", ["6.2.0", "7.0.15", "7.2.4", "8.0", "10.1.0"])
+def test_a_redis_of_6_2_or_later_is_taken(version: str) -> None:
+    """Versions compare by number, not by letter."""
+    check_info({"redis_version": version})
+
+
+async def test_many_connections_leave_nothing_behind(redis_server: RedisServer) -> None:
+    """Opening and stopping a connection ends its tasks and its socket."""
+    before = len(asyncio.all_tasks())
+    for _ in range(5):
+        connection = await connect(redis_server)
+        await connection.call("PING")
+        await connection.stop()
+    assert len(asyncio.all_tasks()) == before

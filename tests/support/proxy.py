@@ -1,0 +1,143 @@
+"""A TCP proxy with switches: between a node and Redis, or a client and a node, it delays, swallows and breaks."""
+
+import asyncio
+import socket
+import struct
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_CHUNK_BYTES = 65_536
+_REMEMBERED_BYTES = 4_096
+
+
+class Passage:
+    """One connection through the proxy.
+
+    Attributes:
+        said: The first bytes that its client sent, to tell connections apart.
+        swallows_requests: Whether what the client sends is lost.
+        swallows_replies: Whether what the server sends is lost.
+        swallowed: The replies that were lost.
+    """
+
+    def __init__(self, proxy: "Proxy", client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
+        self._proxy = proxy
+        self._client = client
+        self._server = server
+        self.said = self.swallowed = b""
+        self.swallows_requests = self.swallows_replies = False
+
+    async def forward_requests(self, reader: asyncio.StreamReader) -> None:
+        with suppress(OSError):
+            while data := await reader.read(_CHUNK_BYTES):
+                self.said = (self.said + data)[:_REMEMBERED_BYTES]
+                await self._proxy.hold_up()
+                if not self.swallows_requests:
+                    self._server.write(data)
+                    await self._server.drain()
+        self._server.close()
+
+    async def forward_replies(self, reader: asyncio.StreamReader) -> None:
+        with suppress(OSError):
+            while data := await reader.read(_CHUNK_BYTES):
+                await self._proxy.hold_up()
+                if self.swallows_replies:
+                    self.swallowed += data
+                else:
+                    self._client.write(data)
+                    await self._client.drain()
+        self._client.close()
+
+    def reset(self) -> None:
+        """Break both ends; the client sees a reset."""
+        with suppress(OSError):  # gone already
+            client = self._client.get_extra_info("socket")
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._client.transport.abort()
+        self._server.transport.abort()
+
+
+class Proxy:
+    """Forwards connections to ``upstream``, a unix socket or a host and port. Use it as a context.
+
+    Attributes:
+        port: Where it listens on 127.0.0.1.
+        passages: The connections that are open.
+        delay_secs: How long each piece of data is held up, in both directions.
+        is_silent: Whether new connections are accepted and then swallowed.
+    """
+
+    def __init__(self, upstream: Path | tuple[str, int]) -> None:
+        self._upstream = upstream
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.port = 0
+        self.passages: list[Passage] = []
+        self.delay_secs = 0.0
+        self.is_silent = False
+        self._is_over = False
+
+    @property
+    def redis_url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        self._is_over = True
+        self.reset()
+        await asyncio.gather(*self._tasks)
+
+    def that_said(self, words: bytes) -> list[Passage]:
+        """The open connections whose client said this."""
+        return [passage for passage in self.passages if words in passage.said]
+
+    def silence(self, words: bytes = b"") -> None:
+        """Swallow all that comes on the open connections whose client said this; they stay up."""
+        for passage in self.that_said(words):
+            passage.swallows_requests = passage.swallows_replies = True
+
+    def reset(self, words: bytes = b"") -> None:
+        """Break the open connections whose client said this."""
+        for passage in self.that_said(words):
+            passage.reset()
+
+    async def hold_up(self) -> None:
+        if self.delay_secs:
+            await asyncio.sleep(self.delay_secs)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            server_reader, server_writer = await self._connect()
+        except OSError:
+            writer.close()
+            return
+        passage = Passage(self, writer, server_writer)
+        if self._is_over:
+            passage.reset()
+        passage.swallows_requests = passage.swallows_replies = self.is_silent
+        self.passages.append(passage)
+        try:
+            await asyncio.gather(passage.forward_requests(reader), passage.forward_replies(server_reader))
+        finally:
+            self.passages.remove(passage)
+            writer.close()
+            server_writer.close()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self._upstream, Path):
+            return await asyncio.open_unix_connection(self._upstream)
+        return await asyncio.open_connection(*self._upstream)

@@ -1,0 +1,71 @@
+"""A node in a process of its own: `python -m obscura serve`, on uvloop where there is one."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+DEADLINE_SECS = 20.0
+
+
+class Served:
+    """A running `obscura serve`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, api_port: int, management_port: int) -> None:
+        self._process = process
+        self.api_port = api_port
+        self.management_port = management_port
+
+    @property
+    def resident_bytes(self) -> int:
+        """What the process holds in memory at this moment."""
+        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self._process.send_signal(signal.SIGTERM)
+
+    async def exit_code(self) -> int:
+        async with asyncio.timeout(DEADLINE_SECS):
+            return await self._process.wait()
+
+
+@asynccontextmanager
+async def serve(folder: Path, redis_url: str, jwt_secret: str, **settings: object) -> AsyncIterator[Served]:
+    """Run `obscura serve` until the block ends; keyword arguments are settings."""
+    values = {
+        "host": "127.0.0.1",
+        "port": 0,
+        "mgmt_port": 0,
+        "data_dir": folder,
+        "redis_url": redis_url,
+        "jwt_secret": jwt_secret,
+        **settings,
+    }
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("OBSCURA_")}
+    environ = {f"OBSCURA_{name.upper()}": str(value) for name, value in values.items()}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "obscura", "serve"),
+        cwd=Path(__file__).parents[2],
+        env=inherited | environ,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        ports = []
+        async with asyncio.timeout(DEADLINE_SECS):
+            for name in ("API", "management"):
+                line = (await process.stdout.readline()).decode()
+                found = re.fullmatch(rf"{name} on http://127\.0\.0\.1:(\d+)\n", line)
+                assert found, line
+                ports.append(int(found[1]))
+        yield Served(process, *ports)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
