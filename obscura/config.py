@@ -99,7 +99,9 @@ class Settings(BaseModel):
     refresh_token_retry: bool = _accounts(
         False, "Whether the previous refresh token gets the same successor again for 10 seconds: true or false."
     )
-    max_sessions_per_account: Count = _accounts(100, "Sessions of one account; a login past them ends the oldest.")
+    max_sessions_per_account: Count = _accounts(
+        100, "Sessions of one account; a login past them ends the one used longest ago."
+    )
     password_workers: CountOrZero = _accounts(0, "Threads that hash passwords; 0: one less than cores, at least 1.")
 
     max_pre_keys: Count = _keys(100, "One-time pre-keys kept per account.")

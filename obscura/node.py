@@ -128,6 +128,7 @@ class Node:
         self._running.callback(passwords.close)
 
         self._sessions = Sessions(SessionStore(connection, scripts, PUBLISH), tokens, rules)
+        self._running.push_async_callback(self._sessions.stop)
         self._keys = Keys(
             KeyStore(connection, scripts, PUBLISH),
             self._sessions,

@@ -32,7 +32,7 @@ EVENT_GAPS = Counter("obscura_events_gaps_total", "Times this node was deaf to i
 PRE_KEYS_LOW = Counter("obscura_pre_keys_low_total", "Bundle fetches that took an account below the threshold.")
 TAKEOVERS = Counter("obscura_takeovers_total", "Devices replaced.")
 REFRESH_REUSED = Counter("obscura_refresh_reused_total", "Sessions ended because a refresh token was used again.")
-PASSWORDS_WAITING = Gauge("obscura_password_hashes_waiting", "Password hashes waiting or being computed.")
+PASSWORDS_WAITING = Gauge("obscura_password_hashes_waiting", "Password hashes waiting for a thread.")
 PASSWORDS_REFUSED = Counter("obscura_password_hashes_refused_total", "Logins and registrations refused as too many.")
 
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

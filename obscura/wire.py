@@ -5,7 +5,7 @@ the body well formed? What it allows is decided in services/. Every error names 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -22,7 +22,7 @@ class Credentials:
     """What a login presents."""
 
     username: str
-    password: str
+    password: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,8 @@ class Bundle:
 class Tokens:
     """A login or refresh answered. `expires_at` is in seconds since the epoch."""
 
-    access: str
-    refresh: str
+    access: str = field(repr=False)
+    refresh: str = field(repr=False)
     expires_at: int
 
 

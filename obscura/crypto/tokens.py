@@ -7,7 +7,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from secrets import token_bytes
 from typing import Self
 from uuid import UUID
@@ -27,8 +27,12 @@ _SIGNATURES = jwt.PyJWS([_ALGORITHM])
 # From here on an expiry can spare its fraction of a second.
 _WHOLE_SECONDS_FROM_SECS = 10.0
 
+_REFRESH_FAMILY_BYTES = 16
 _REFRESH_SECRET_BYTES = 32
-_REFRESH_TEXT_CHARS = 86
+_CHECKSUM_BYTES = 5
+_REFRESH_TEXT_CHARS = 92
+_SESSION_LABEL = b"obscura session of a refresh token family 1"
+_CHECKSUM_LABEL = b"obscura refresh token checksum 1"
 _SUCCESSOR_LABEL = b"obscura refresh token successor 1"
 
 
@@ -153,23 +157,32 @@ def _access_claims(payload: bytes) -> AccessClaims | None:
 class RefreshToken:
     """A refresh token: single use, opaque to clients, known to Redis only by its digest.
 
+    A token that is not the current one of its session ends it, so nobody may be able to
+    make one up. The session is therefore named by its family, which only its refresh
+    tokens hold; the session id, which access tokens show to every proxy's log, is a hash
+    of that. And a token that was damaged fails its checksum: it is none.
+
     Digests need no comparison in constant time: the time tells how far two hashes agree,
     and nobody can steer the hash of a secret of 256 bits that they do not know.
 
     Attributes:
         user_id: Whose account to look at; proves nothing.
-        session_id: The login it belongs to; proves nothing either.
+        family: 16 random bytes that all tokens of one session share.
         secret: 32 random bytes, the proof.
     """
 
     user_id: UUID
-    session_id: UUID
+    family: bytes = field(repr=False)
     secret: bytes = field(repr=False)
 
     @classmethod
-    def new(cls, user_id: UUID, session_id: UUID) -> Self:
-        """Make a token with a fresh secret."""
-        return cls(user_id, session_id, token_bytes(_REFRESH_SECRET_BYTES))
+    def new(cls, user_id: UUID) -> Self:
+        """Make the first token of a new session."""
+        return cls(user_id, token_bytes(_REFRESH_FAMILY_BYTES), token_bytes(_REFRESH_SECRET_BYTES))
+
+    def following(self) -> Self:
+        """Make a token of the same session with a fresh secret."""
+        return replace(self, secret=token_bytes(_REFRESH_SECRET_BYTES))
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
@@ -177,18 +190,24 @@ class RefreshToken:
         if len(text) != _REFRESH_TEXT_CHARS:
             return None
         try:
-            raw = base64.urlsafe_b64decode(text + "==")
-            token = cls(UUID(bytes=raw[:16]), UUID(bytes=raw[16:32]), raw[32:])
+            raw = base64.urlsafe_b64decode(text)
+            token = cls(UUID(bytes=raw[:16]), raw[16:32], raw[32:64])
         except ValueError:
             return None
-        # The decoder skips foreign characters and spare bits: such a text does not come back.
+        # The decoder skips foreign characters and padding: such a text does not come back, nor does a damaged one.
         return token if token.text == text else None
 
     @property
+    def session_id(self) -> UUID:
+        """The login it belongs to, as access tokens and Redis name it."""
+        return UUID(bytes=hashlib.sha256(_SESSION_LABEL + self.family).digest()[:16], version=4)
+
+    @property
     def text(self) -> str:
-        """What the client gets: 86 characters of URL-safe base64, without padding."""
-        raw = self.user_id.bytes + self.session_id.bytes + self.secret
-        return base64.urlsafe_b64encode(raw).decode("ascii").rstrip("=")
+        """What the client gets: 92 characters of URL-safe base64."""
+        raw = self.user_id.bytes + self.family + self.secret
+        checksum = hashlib.sha256(_CHECKSUM_LABEL + raw).digest()[:_CHECKSUM_BYTES]
+        return base64.urlsafe_b64encode(raw + checksum).decode("ascii")
 
     @property
     def digest(self) -> str:
@@ -201,12 +220,11 @@ def successor(token: RefreshToken, key: bytes) -> RefreshToken:
 
     Only for the setting under which a client that lost a response may present its old
     token again within the grace window: any node gives it the same successor, and still
-    Redis holds no token. Otherwise use `RefreshToken.new`, because here one token and
-    ``key`` together give away every later token of the session.
+    Redis holds no token. Otherwise use `RefreshToken.following`, because here one token
+    and ``key`` together give away every later token of the session.
 
     Args:
         token: The token that was presented, its digest checked.
         key: A secret of the server, without which no holder of a token can work out the next.
     """
-    secret = hmac.digest(key, token.secret + _SUCCESSOR_LABEL, "sha256")
-    return RefreshToken(token.user_id, token.session_id, secret)
+    return replace(token, secret=hmac.digest(key, token.secret + _SUCCESSOR_LABEL, "sha256"))

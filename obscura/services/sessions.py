@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from obscura.crypto.tokens import AccessClaims, AccessTokens, RefreshToken, successor
 from obscura.errors import StoreUnavailable, Unauthorized, Unavailable
@@ -101,8 +101,8 @@ class Sessions:
         Raises:
             Unavailable: Redis is away, or lost the account just now.
         """
-        session_id = uuid4()
-        refresh = RefreshToken.new(user_id, session_id)
+        refresh = RefreshToken.new(user_id)
+        session_id = refresh.session_id
         if not await self._store.create(user_id, session_id, refresh.digest, self._rules.refresh_ttl_ms):
             raise Unavailable("the account is gone")
         await self._end_surplus(user_id, session_id)
@@ -143,7 +143,7 @@ class Sessions:
         token = RefreshToken.parse(text)
         if token is None or token.user_id != claims.user_id:
             raise Unauthorized("Invalid refresh token")
-        # Only the account's own: the id of another's session, or a made-up one, is not to get into the list.
+        # Only the account's own: a made-up token is not to get into the list.
         if token.session_id in await self._store.all_of(token.user_id):
             await self.end(token.user_id, [token.session_id])
 
@@ -233,7 +233,7 @@ class Sessions:
 
     def _successor(self, presented: RefreshToken) -> RefreshToken:
         if self._rules.retry_key is None:
-            return RefreshToken.new(presented.user_id, presented.session_id)
+            return presented.following()
         return successor(presented, self._rules.retry_key)
 
     def _issue(self, refresh: RefreshToken) -> Tokens:

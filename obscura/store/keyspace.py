@@ -19,8 +19,8 @@ obscura:{<uid>}:idempotency:<from>:<key>  string  body digest and entry id of a 
 obscura:{<uid>}:sessions                  zset    session id by expiry, ms                    its longest session
 obscura:{<uid>}:session:<sid>             hash    token, created_at, rotated_at,              refresh token's life
                                                   rotated:<digest>
-obscura:sessions:ended                    zset    session id by the second when its last      entries until then
-                                                  access token has expired
+obscura:sessions:ended                    zset    session id by the second until which it     entries until then
+                                                  matters
 obscura:inboxes:expiry                    zset    user id by the ms when the oldest message   until looked after
                                                   of an inbox that outlives it expires
 obscura:janitor                           string  a node has cleaned up in this interval      most of the interval

@@ -78,6 +78,11 @@ async def is_over(user: User) -> bool:
     return refusal.status == 401 and not await is_let_in(user)
 
 
+def made_up(user: User) -> str:
+    """A refresh token as somebody would make it up who has read an access token of the user's."""
+    return RefreshToken(UUID(user.id), UUID(user.session_id).bytes, secrets.token_bytes(32)).text
+
+
 # Refreshing.
 
 
@@ -169,18 +174,34 @@ async def test_a_session_remembers_no_more_than_the_window(user: User, redis: "R
     assert len(redis.hkeys(session_key(user))) == len(["token", "created_at", "rotated_at", "rotated:<digest>"])
 
 
-@pytest.mark.parametrize("text", ["", "x", "x" * 86, "A" * 86, "é" * 86, "\0", "x" * 100_000])
+@pytest.mark.parametrize("text", ["", "x", "x" * 92, "A" * 92, "é" * 92, "\0", "x" * 100_000])
 async def test_a_text_that_is_no_token_is_refused(api: Api, text: str) -> None:
     """401, as for any token that holds no longer: a client knows not what is inside."""
     refusal = await api.refresh(text)
     assert (refusal.status, refusal.error) == (401, "Invalid refresh token")
 
 
-async def test_a_token_of_no_session_is_refused(user: User) -> None:
-    """Neither a session that never was nor another account's lets a made-up token in."""
-    for session_id in (uuid4(), UUID((await user.api.register()).session_id)):
-        forged = RefreshToken.new(UUID(user.id), session_id).text
+async def test_a_made_up_token_is_refused(user: User) -> None:
+    """What an access token shows does not help to refresh the session, nor to end it as a reuse would."""
+    for forged in (made_up(user), RefreshToken.new(UUID(user.id)).text):
         assert (await user.api.refresh(forged)).status == 401
+    assert await is_let_in(await refreshed(user))
+
+
+async def test_a_damaged_token_ends_nothing(user: User) -> None:
+    """A token that lost a character, or has a wrong one, is no token that was used before."""
+    text = user.refresh_token
+    for damaged in (text[:-1], text + "A", text[:-1] + ("A" if text[-1] != "A" else "B"), text[1] + text[0] + text[2:]):
+        assert (await user.api.refresh(damaged)).status == 401
+    assert await is_let_in(await refreshed(user))
+
+
+async def test_a_token_with_the_family_of_another_account_is_refused(user: User) -> None:
+    """A session is looked for in the account that the token names, and in no other."""
+    stranger = RefreshToken.parse((await user.api.register()).refresh_token)
+    assert stranger is not None
+    forged = RefreshToken(UUID(user.id), stranger.family, stranger.secret).text
+    assert (await user.api.refresh(forged)).status == 401
     assert await is_let_in(await refreshed(user))
 
 
@@ -282,11 +303,12 @@ async def test_a_logout_needs_a_token_of_the_caller(user: User) -> None:
 
 
 async def test_a_made_up_token_cannot_end_the_session_of_another(user: User, redis: "Redis") -> None:
-    """Who has read the session id in somebody's access token cannot have it listed as ended."""
+    """Not even who knows its family can have it listed as ended, unless the account is theirs."""
     victim = await user.api.register()
     before = redis.zcard(keyspace.ENDED_SESSIONS)
-    for session_id in (UUID(victim.session_id), uuid4()):
-        forged = RefreshToken.new(UUID(user.id), session_id).text
+    family = RefreshToken.parse(victim.refresh_token)
+    assert family is not None
+    for forged in (made_up(victim), RefreshToken(UUID(user.id), family.family, bytes(32)).text):
         await User(user.api, user.name, user.device, user.token, forged).logout()
     assert redis.zcard(keyspace.ENDED_SESSIONS) == before
     assert await is_let_in(victim)

@@ -15,6 +15,7 @@ from obscura.crypto.tokens import AccessTokens, RefreshToken, successor
 
 USER = UUID("6f0f6f5e-3a45-4a40-9b0f-2f2f1d6d2c11")
 SESSION = UUID("0d4cf5a2-93d9-4a3b-8a35-1a9c0ea7f6b2")
+FAMILY = bytes(range(16))
 SECRET = b"first secret, of thirty-two bytes"
 OTHER_SECRET = b"other secret, of thirty-two bytes"
 START = 1_700_000_000.0
@@ -52,7 +53,7 @@ def segment(raw: bytes) -> str:
 
 
 def refresh_token(seed: int = 1) -> RefreshToken:
-    return RefreshToken(USER, SESSION, random.Random(seed).randbytes(32))
+    return RefreshToken(USER, FAMILY, random.Random(seed).randbytes(32))
 
 
 def test_a_token_says_whose_it_is() -> None:
@@ -266,15 +267,41 @@ def test_a_refresh_token_survives_its_text() -> None:
     for seed in range(50):
         token = refresh_token(seed)
         assert RefreshToken.parse(token.text) == token
-        assert len(token.text) == 86
-        assert segment(USER.bytes + SESSION.bytes + token.secret) == token.text
+        assert len(token.text) == 92
+        assert token.text.startswith(segment(USER.bytes + FAMILY + token.secret)[:85])
 
 
 def test_new_refresh_tokens_differ() -> None:
-    """Each has a secret of its own, of 32 bytes."""
-    issued = [RefreshToken.new(USER, SESSION) for _ in range(100)]
-    assert len({token.secret for token in issued}) == 100
-    assert {len(token.secret) for token in issued} == {32}
+    """Each has a secret of its own, of 32 bytes, and each session a family of 16."""
+    issued = [RefreshToken.new(USER) for _ in range(100)]
+    assert len({token.secret for token in issued}) == len({token.family for token in issued}) == 100
+    assert {(len(token.secret), len(token.family)) for token in issued} == {(32, 16)}
+    assert len({token.session_id for token in issued}) == 100
+
+
+def test_a_following_refresh_token_is_of_the_same_session() -> None:
+    """Only the secret is another."""
+    token = refresh_token()
+    following = token.following()
+    assert following.secret != token.secret
+    assert (following.user_id, following.session_id) == (token.user_id, token.session_id)
+    assert RefreshToken.parse(following.text) == following
+
+
+def test_a_session_id_does_not_give_away_its_family() -> None:
+    """What an access token shows is not enough to make a refresh token of its session up."""
+    token = refresh_token()
+    assert token.session_id.bytes not in base64.urlsafe_b64decode(token.text)
+    assert RefreshToken(USER, token.session_id.bytes, token.secret).session_id != token.session_id
+
+
+@pytest.mark.parametrize("position", range(0, 92, 7))
+def test_a_damaged_refresh_token_is_none(position: int) -> None:
+    """A character that was changed anywhere is noticed, so that damage is not taken for theft."""
+    text = refresh_token().text
+    for other in "A_0":
+        damaged = text[:position] + other + text[position + 1 :]
+        assert damaged == text or RefreshToken.parse(damaged) is None
 
 
 @pytest.mark.parametrize(
@@ -296,8 +323,8 @@ def test_new_refresh_tokens_differ() -> None:
     ],
 )
 def test_a_refresh_token_has_one_spelling(change: Callable[[str], str]) -> None:
-    """Padding, white space, the other alphabet or spare bits make it no token."""
-    text = RefreshToken(USER, SESSION, bytes(32)).text
+    """Padding, white space or the other alphabet make it no token."""
+    text = RefreshToken(USER, FAMILY, bytes(32)).text
     assert RefreshToken.parse(change(text)) is None
 
 
@@ -308,10 +335,11 @@ def test_the_digest_is_the_hash_of_the_text() -> None:
 
 
 def test_a_refresh_token_in_a_log_line_stays_secret() -> None:
-    """Neither text nor secret is part of its representation."""
+    """Neither text, family nor secret is part of its representation."""
     token = refresh_token()
     assert token.text not in repr(token)
     assert repr(token.secret) not in repr(token)
+    assert repr(token.family) not in repr(token)
 
 
 def test_a_retry_gets_the_same_successor() -> None:
@@ -319,7 +347,7 @@ def test_a_retry_gets_the_same_successor() -> None:
     token = refresh_token()
     following = successor(token, SECRET)
     assert following == successor(RefreshToken.parse(token.text) or refresh_token(2), SECRET)
-    assert (following.user_id, following.session_id) == (USER, SESSION)
+    assert (following.user_id, following.session_id) == (USER, token.session_id)
     assert RefreshToken.parse(following.text) == following
 
 
