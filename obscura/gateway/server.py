@@ -48,15 +48,15 @@ class Gateway:
         rules = self._services.rules
         out = Outbound(request, rules.outbound_size, rules.write_timeout_secs)
         session = Session(user_id, session_id, out, self._services)
-        if self._hub.size >= self._max_sockets:
+        try:
+            async with asyncio.timeout(_ADMISSION_TIMEOUT_SECS):
+                is_listed = await self._admit(session)
+        except TimeoutError as error:
+            raise StoreUnavailable("Redis is too slow to let a socket in") from error
+        if not is_listed:
             session.close(CLOSE_TRY_LATER, "too many connections")
             await _run(socket, request, session)
             return socket
-        try:
-            async with asyncio.timeout(_ADMISSION_TIMEOUT_SECS):
-                await self._admit(session)
-        except TimeoutError as error:
-            raise StoreUnavailable("Redis is too slow to let a socket in") from error
         SOCKETS.inc()
         try:
             await _run(socket, request, session)
@@ -82,21 +82,38 @@ class Gateway:
         except TimeoutError:
             log.warning("sockets or acks were left when the time for leaving was over")
 
-    async def _admit(self, session: Session) -> None:
-        """List a session; the caller takes it off again."""
+    async def _admit(self, session: Session) -> bool:
+        """List a session, for the caller to take off again. False: there is no room."""
         # What this user acked on a socket of this node just before is not to be delivered again.
         if not await self._services.acks.flush(session.user_id):
             raise StoreUnavailable("acks of this user cannot be written")
         if self._leaving:
             raise Unavailable("the node is leaving")
+        if self._hub.size >= self._max_sockets:
+            return False
         await self._hub.join(session)
         try:
             # Asked after joining: a session that ends from here on is closed by the event.
-            if not await self._sessions.is_alive(session.user_id, session.session_id):
-                raise Unauthorized("The session has ended")
+            while not await self._is_alive_and_kept(session):
+                pass
         except BaseException:
             self._hub.leave(session)
             raise
+        return True
+
+    async def _is_alive_and_kept(self, session: Session) -> bool:
+        """Make sure that a session exists. False: it was told to end meanwhile, so ask again.
+
+        What it was told before it is asked may be old news, as of the takeover that this
+        very session made before it came: then it exists all the same.
+
+        Raises:
+            Unauthorized: It has ended.
+        """
+        session.forget_end()
+        if not await self._sessions.is_alive(session.user_id, session.session_id):
+            raise Unauthorized("The session has ended")
+        return not session.is_told_to_end
 
 
 class _Socket(web.WebSocketResponse):

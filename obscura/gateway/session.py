@@ -9,8 +9,6 @@ and a lost, late or doubled event costs latency, never a message.
 
 import asyncio
 import logging
-import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -21,7 +19,8 @@ from obscura.errors import StoreUnavailable
 from obscura.events import MessageStored
 from obscura.frames import EntryId, MessageIds
 from obscura.gateway.acks import Acks
-from obscura.gateway.hub import CLOSE_INTERNAL_ERROR
+from obscura.gateway.heartbeat import Heartbeat
+from obscura.gateway.hub import CLOSE_DEVICE_REPLACED, CLOSE_INTERNAL_ERROR, CLOSE_SESSION_REVOKED
 from obscura.gateway.outbound import Outbound
 from obscura.services.keys import Keys
 from obscura.services.messages import Messages
@@ -73,19 +72,18 @@ class Session:
     #   _goodbye     the close frame to begin with: the session was closed before its upgrade
     __slots__ = (
         "_announced",
+        "_close_timer",
         "_closing",
         "_cursor",
         "_goodbye",
-        "_heard_at",
+        "_heartbeat",
         "_ids",
         "_loop",
         "_out",
-        "_pinged_at",
         "_pump_task",
         "_services",
         "_serving",
         "_status_due",
-        "_timer",
         "session_id",
         "user_id",
     )
@@ -102,9 +100,9 @@ class Session:
         self._status_due = True
         self._serving = self._closing = False
         self._goodbye: tuple[int, str] | None = None
-        self._heard_at = self._pinged_at = 0.0
+        self._heartbeat = Heartbeat(out, services.rules.ping_interval_secs, services.rules.ping_timeout_secs)
         self._pump_task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._close_timer: asyncio.TimerHandle | None = None
 
     async def serve(self, socket: web.WebSocketResponse) -> None:
         """Run the upgraded socket to its end. All acks it sent are handed on when this returns."""
@@ -112,14 +110,15 @@ class Session:
         if self._goodbye is not None:
             self.close(*self._goodbye)
         else:
-            # Spread over the interval: sockets that came together, as after a deploy, are not pinged together.
-            self._set_timer(random.uniform(0.5, 1) * self._services.rules.ping_interval_secs, self._ping)  # noqa: S311
+            self._heartbeat.start()
             self._wake_pump()
         try:
             await self._answer_last(await self._read_frames(socket))
         finally:
             self._serving = False
-            self._cancel_timer()
+            self._heartbeat.stop()
+            if self._close_timer is not None:
+                self._close_timer.cancel()
             self._out.finish()
             if self._pump_task is not None:
                 self._pump_task.cancel()
@@ -155,7 +154,18 @@ class Session:
             self._closing = True
             SOCKETS_CLOSED.labels(reason).inc()
             self._out.write(frames.close(code, reason))
-            self._set_timer(_CLOSE_TIMEOUT_SECS, self._out.cut_off, "no closing handshake")
+            self._heartbeat.stop()
+            self._close_timer = self._loop.call_later(_CLOSE_TIMEOUT_SECS, self.cut_off)
+
+    @property
+    def is_told_to_end(self) -> bool:
+        """Whether it was closed before its upgrade because its session is over."""
+        return self._goodbye is not None and self._goodbye[0] in (CLOSE_DEVICE_REPLACED, CLOSE_SESSION_REVOKED)
+
+    def forget_end(self) -> None:
+        """Take back what makes `is_told_to_end` true."""
+        if self.is_told_to_end:
+            self._goodbye = None
 
     def cut_off(self) -> None:
         self._out.cut_off("no closing handshake")
@@ -167,7 +177,7 @@ class Session:
         turn = 0
         while True:
             frame = await socket.receive()
-            self._heard_at = self._loop.time()
+            self._heartbeat.heard_at = self._loop.time()
             if frame.type is WSMsgType.BINARY:
                 await self._on_binary(frame.data)
             elif frame.type is WSMsgType.PING:
@@ -193,13 +203,12 @@ class Session:
             # More than an inbox can hold: Redis is slow or the ids are made up. Read no further meanwhile.
             while not await self._services.acks.flush(self.user_id) and self._out.is_open:
                 await asyncio.sleep(_RETRY_SECS)
-                self._heard_at = self._loop.time()  # it is not the peer who is silent
+                self._heartbeat.heard_at = self._loop.time()  # it is not the peer who is silent
 
     async def _answer_last(self, last: WSMessage) -> None:
         """End as the peer's last frame asks for."""
         already_said, self._closing = self._closing, True
-        if not already_said:
-            self._cancel_timer()  # no ping behind the close frame
+        self._heartbeat.stop()  # no ping behind the close frame
         # Before the answer: who has it may be at another node in no time, and would get again what it acked.
         await self._services.acks.flush(self.user_id)
         if already_said:
@@ -268,30 +277,3 @@ class Session:
             MESSAGES_DELIVERED.inc(len(page.entries))
         # Not the greater of the two: after a failover that lost the end of the inbox the new end lies before.
         self._cursor = page.position
-
-    # Keeping alive.
-
-    def _set_timer(self, delay_secs: float, callback: Callable[..., None], *args: object) -> None:
-        self._cancel_timer()
-        self._timer = self._loop.call_later(delay_secs, callback, *args)
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _ping(self) -> None:
-        rules = self._services.rules
-        if self._out.is_empty:
-            self._pinged_at = self._loop.time()
-            self._out.write(frames.control(frames.PING_OPCODE))
-            self._set_timer(rules.ping_timeout_secs, self._check_for_pong)
-        else:
-            # A ping would queue behind what waits. Whether the peer takes that is watched already.
-            self._set_timer(rules.ping_interval_secs, self._ping)
-
-    def _check_for_pong(self) -> None:
-        rules = self._services.rules
-        if self._heard_at < self._pinged_at:
-            self._out.cut_off("ping timeout")
-        else:
-            self._set_timer(max(0.0, rules.ping_interval_secs - rules.ping_timeout_secs), self._ping)

@@ -1,6 +1,7 @@
 """The gateway's rules, one test each, on one node: see section 2 of DESIGN.md."""
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable
 from uuid import UUID, uuid4
@@ -9,6 +10,7 @@ import jwt
 import pytest
 
 from obscura.frames import EntryId, MessageIds
+from obscura.gateway.session import Session
 from obscura.node import Node
 from obscura.store import keyspace
 from obscura.v1.obscura_pb2 import EncryptedMessage, Envelope, PreKeyStatus, WebSocketFrame
@@ -177,6 +179,32 @@ async def test_over_the_connection_limit_a_socket_is_told_to_try_later(
         return (await socket.frame()).opcode == PONG
 
     await eventually(another_is_let_in)
+
+
+async def test_of_many_that_come_at_once_no_more_than_the_limit_stay(
+    start_node: StartNode, connect_api: Connect
+) -> None:
+    """Five of forty; the others are told to try later."""
+    api = connect_api(await start_node(max_sockets=5))
+    user = await api.register()
+    sockets = await asyncio.gather(*(raw(user) for _ in range(40)))
+    for socket in sockets:
+        await socket.send(PING)
+    frames = [await socket.frame() for socket in sockets]
+    goodbyes = [frame for frame in frames if frame.opcode == CLOSE]
+    assert len(goodbyes) == 35
+    assert {(frame.close_code, frame.close_reason) for frame in goodbyes} == {(1013, "too many connections")}
+
+
+async def test_frames_sent_along_with_the_handshake_count(api: Api, redis_server: RedisServer) -> None:
+    """A client need not wait for the 101 before it acks what it got on an earlier connection."""
+    alice, bob = await api.register(), await api.register()
+    await alice.deliver(bob, b"acked")
+    (acked,) = await (await raw(bob)).envelopes(1)
+    socket = await RawSocket.connect(api.port)
+    early = frame_bytes(BINARY, ack_frame(acked.id))
+    await socket.ask_for_upgrade(f"/v1/gateway?token={bob.token}", and_then=early)
+    await eventually(lambda: not inbox_of(redis_server, bob))
 
 
 # What is pushed.
@@ -510,19 +538,31 @@ async def test_a_takeover_closes_every_socket_of_the_account(api: Api) -> None:
 
 
 @pytest.mark.parametrize("end", ["end_sending", "close", "reset"])
-async def test_a_socket_that_vanishes_leaves_nothing_behind(
-    start_node: StartNode, connect_api: Connect, end: str
-) -> None:
-    """Without a goodbye, by FIN or RST: its place and its tasks are free again."""
-    api = connect_api(await start_node())
-    user = await api.register()
-    sockets_before, tasks_before = metric("obscura_gateway_sockets"), len(asyncio.all_tasks())
-    sockets = [await raw(user) for _ in range(5)]
-    assert metric("obscura_gateway_sockets") == sockets_before + 5
+async def test_a_socket_that_vanishes_leaves_nothing_behind(api: Api, end: str) -> None:
+    """Without a goodbye, by FIN or RST: its place is free again, and no task and no memory of it is left."""
+
+    def left() -> tuple[float, int, int]:
+        gc.collect()
+        sessions = sum(isinstance(thing, Session) for thing in gc.get_objects())
+        return metric("obscura_gateway_sockets"), len(asyncio.all_tasks()), sessions
+
+    alice, bob = await api.register(), await api.register()
+    before = left()
+    sockets = [await raw(bob) for _ in range(5)]
+    await alice.deliver(bob, b"hello")
     for socket in sockets:
+        await socket.envelopes(1)
         getattr(socket, end)()
-    await eventually(lambda: metric("obscura_gateway_sockets") == sockets_before)
-    await eventually(lambda: len(asyncio.all_tasks()) <= tasks_before)
+    await eventually(lambda: left() <= before)
+
+
+async def test_a_socket_that_cannot_be_served_is_closed(api: Api, redis_server: RedisServer) -> None:
+    """1011, so that its client comes again, rather than a socket that stays open and is deaf."""
+    user = await api.register()
+    with redis_server.client as client:
+        client.set(keyspace.inbox(uuid_of(user)), "not what it should be")
+    socket = await raw(user)
+    assert (await socket.frame()).close_code == 1011
 
 
 # Keeping alive.

@@ -180,7 +180,7 @@ async def test_a_reader_that_takes_a_little_at_a_time_stays(start_node: StartNod
     socket = await slow(bob)
     clock = asyncio.get_running_loop().time
     started = clock()
-    for step in range(50):
+    for step in range(36):
         await eventually(lambda step=step: clock() > started + step * 0.05 and socket.unread_bytes)
         await socket.read_some(min(10_000, socket.unread_bytes))
     assert not socket.was_cut

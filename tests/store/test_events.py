@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from obscura.errors import StoreUnavailable
-from obscura.store.connection import Connection, make_pool
+from obscura.store.connection import REPLY_TIMEOUT_SECS, Connection, make_pool
 from obscura.store.events import Events
 from tests.support.proxy import Proxy
 from tests.support.redis import RedisServer
@@ -139,14 +139,20 @@ async def test_a_subscriber_that_is_up_but_dead_is_noticed(make_node: MakeNode, 
 
 async def test_a_failed_subscription_takes_nothing_from_others(make_node: MakeNode, redis_server: RedisServer) -> None:
     """One that gave up waiting does not undo that of another, confirmed a moment later."""
+    clock = asyncio.get_running_loop().time
     async with Proxy(redis_server.path) as proxy:
         node = await make_node(proxy.redis_url).start()
         mine = channel()
         (subscriber,) = proxy.that_said(SUBSCRIBER)
+        started = clock()
+        proxy.delay_secs = REPLY_TIMEOUT_SECS + 0.5
         first = asyncio.create_task(node.events.subscribe(mine))
         await eventually(lambda: mine.encode() in subscriber.said)
+        proxy.delay_secs = 0
+        await eventually(lambda: clock() > started + 1)  # late enough to be confirmed in time
         second = asyncio.create_task(node.events.subscribe(mine))
-        first.cancel()
+        with pytest.raises(StoreUnavailable):
+            await first
         await second
         await node.publish(mine, b"hello")
         await eventually(lambda: (mine, b"hello") in node.heard)

@@ -99,8 +99,11 @@ class RawSocket:
         assert raw.status == 101, raw.status
         return raw
 
-    async def ask_for_upgrade(self, target: str, headers: dict[str, str] | None = None) -> None:
-        """Send the handshake and read the answer's head. A header whose value is empty is left out."""
+    async def ask_for_upgrade(self, target: str, headers: dict[str, str] | None = None, and_then: bytes = b"") -> None:
+        """Send the handshake, and more with it, and read the answer's head.
+
+        A header whose value is empty is left out.
+        """
         all_headers = {
             "Host": "localhost",
             "Connection": "Upgrade",
@@ -109,13 +112,14 @@ class RawSocket:
             "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
         } | (headers or {})
         lines = [f"{name}: {value}" for name, value in all_headers.items() if value]
-        await self.send_bytes("\r\n".join([f"GET {target} HTTP/1.1", *lines, "", ""]).encode("latin-1"))
+        head = "\r\n".join([f"GET {target} HTTP/1.1", *lines, "", ""])
+        await self.send_bytes(head.encode("latin-1") + and_then)
         async with asyncio.timeout(DEADLINE_SECS):
             while b"\r\n\r\n" not in self._received:
                 await self._receive()
-        head, _, rest = bytes(self._received).partition(b"\r\n\r\n")
+        answer, _, rest = bytes(self._received).partition(b"\r\n\r\n")
         self._received = bytearray(rest)
-        first, *others = head.decode("latin-1").split("\r\n")
+        first, *others = answer.decode("latin-1").split("\r\n")
         self.status = int(first.split()[1])
         self.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in others)}
 

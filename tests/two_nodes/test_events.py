@@ -14,6 +14,7 @@ from obscura.store import keyspace
 from tests.conftest import StartNode
 from tests.support.client import Answer, Api, Socket, User
 from tests.support.inspection import inbox_of, metric, uuid_of
+from tests.support.keys import Device, one_time_keys
 from tests.support.proxy import Proxy
 from tests.support.raw_socket import CLOSE, RawSocket
 from tests.support.redis import RedisServer
@@ -111,6 +112,26 @@ async def test_a_deaf_node_says_so_and_makes_up_for_what_it_missed(
         await alice.deliver(bob, b"live")
         assert (await sockets[0].envelope()).message.content == b"live"
         await deaf.stop()
+
+
+async def test_the_device_that_took_over_stays_at_a_node_that_hears_of_it_late(
+    start_node: StartNode, connect_api: Connect, redis_server: RedisServer
+) -> None:
+    """Its new socket is not closed by the takeover it made before it connected; the old one is."""
+    async with Proxy(redis_server.path) as proxy:
+        late = await start_node(redis_url=proxy.redis_url)
+        hearing, api = connect_api(await start_node()), connect_api(late)
+        alice, bob = await hearing.register(), await api.register()
+        old = await bob.connect()
+        proxy.delay_secs = 0.3
+        answer = await bob.at(hearing).upload(Device().takeover(1, one_time_keys(1, 30)))
+        assert answer.status == 200
+        new = await bob.connect()
+        proxy.delay_secs = 0
+        assert await old.close_code() == 4001
+        await alice.deliver(bob, b"for the new device")
+        assert (await new.envelope()).message.content == b"for the new device"
+        await late.stop()
 
 
 async def test_a_single_lost_event_is_made_up_for_by_the_next(
