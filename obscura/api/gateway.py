@@ -1,5 +1,7 @@
 """GET /v1/gateway."""
 
+from urllib.parse import parse_qs
+
 from aiohttp import web
 
 from obscura.api.middleware import AUTHENTICATE
@@ -11,7 +13,8 @@ GATEWAY = web.AppKey("gateway", Gateway)
 
 async def open_gateway(request: web.Request) -> web.StreamResponse:
     """Check the token before the upgrade, then hand the socket over."""
-    token = request.query.get("token")
+    # Not by request.query, which is kept with the request: for as long as the socket is open.
+    token = parse_qs(request.rel_url.raw_query_string, keep_blank_values=True).get("token", [""])[0]
     if not token:
         raise Unauthorized("Missing token")
     claims = request.app[AUTHENTICATE](token)

@@ -18,7 +18,10 @@ log = logging.getLogger(__name__)
 
 _MAX_FRAME_BYTES = 65_536
 _ADMISSION_TIMEOUT_SECS = 1.9  # a request is refused within 2 s when Redis is away
-_GOODBYE_SHARE = 0.7  # of the time for leaving; the rest is for those that do not answer, and for the last acks
+
+# Of the time for leaving: for the acks that wait, then until the sockets must have answered the
+# goodbye. The rest is for the last acks.
+_ACKS_SHARE, _GOODBYE_SHARE = 0.2, 0.7
 
 
 class Gateway:
@@ -53,30 +56,34 @@ class Gateway:
                 is_listed = await self._admit(session)
         except TimeoutError as error:
             raise StoreUnavailable("Redis is too slow to let a socket in") from error
-        if not is_listed:
+        if is_listed:
+            SOCKETS.inc()
+        else:
             session.close(CLOSE_TRY_LATER, "too many connections")
-            await _run(socket, request, session)
-            return socket
-        SOCKETS.inc()
         try:
-            await _run(socket, request, session)
+            await socket.prepare(request)
+            socket.headers.clear()  # a kilobyte that nobody asks for again
+            await session.serve(socket)
         finally:
-            SOCKETS.dec()
-            self._hub.leave(session)
+            if is_listed:
+                SOCKETS.dec()
+                self._hub.leave(session)
         return socket
 
     async def leave(self, timeout_secs: float) -> None:
         """Let nobody in any more, say goodbye to all, and wait for their last acks, but not for ever."""
         self._leaving = True
         acks = self._services.acks
-        deadline = asyncio.get_running_loop().time() + timeout_secs
+        begin = asyncio.get_running_loop().time()
         with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_secs * _GOODBYE_SHARE):
-                # First, since who is told to leave may be at another node in no time, and would get them again.
+            # First, since who is told to leave may be at another node in no time, and would get them again.
+            async with asyncio.timeout_at(begin + timeout_secs * _ACKS_SHARE):
                 await acks.flush_all()
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(begin + timeout_secs * _GOODBYE_SHARE):
                 await self._hub.close_all(CLOSE_GOING_AWAY, "Server shutting down")
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(begin + timeout_secs):
                 await self._hub.cut_off_all()
                 await acks.stop()
         except TimeoutError:
@@ -141,9 +148,3 @@ def _is_upgrade(socket: web.WebSocketResponse, request: web.Request) -> bool:
         return bool(socket.can_prepare(request))
     except ValueError:
         return False  # a key that is not even ASCII
-
-
-async def _run(socket: web.WebSocketResponse, request: web.Request, session: Session) -> None:
-    await socket.prepare(request)
-    socket.headers.clear()  # a kilobyte that nobody asks for again
-    await session.serve(socket)

@@ -1,6 +1,7 @@
 """The end of a node, and the acks sent just before the end of a socket or of the node."""
 
 import asyncio
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import Api, User, ack_frame
 from tests.support.inspection import inbox_of, uuid_of
 from tests.support.proxy import Proxy
-from tests.support.raw_socket import BINARY, CLOSE, RawSocket, frame_bytes
+from tests.support.raw_socket import BINARY, CLOSE, PING, PONG, RawSocket, frame_bytes
 from tests.support.redis import RedisServer
 from tests.support.served import serve
 from tests.support.waiting import eventually
@@ -103,6 +104,28 @@ async def test_a_peer_that_ignores_the_goodbye_costs_nobody_an_ack(
     await stopping
     assert not inbox_of(redis_server, bob)
     assert not inbox_of(redis_server, carol)
+
+
+async def test_the_goodbye_does_not_wait_for_a_redis_that_hangs(
+    start_node: StartNode, connect_api: Connect, own_redis: RedisServer
+) -> None:
+    """1001 to a socket whose acks cannot be written, and an end of the node all the same."""
+    node = await start_node(redis_url=own_redis.url, shutdown_timeout_secs=2, **LAZY)
+    api = connect_api(node)
+    alice, bob = await api.register(), await api.register()
+    await alice.deliver(bob, b"1")
+    socket = await raw(bob)
+    await socket.send_bytes(await acks_of_all(socket, 1))
+    await socket.send(PING)
+    await socket.frames_until(PONG)
+    assert own_redis.process is not None
+    own_redis.process.send_signal(signal.SIGSTOP)
+    try:
+        stopping = asyncio.create_task(node.stop())
+        assert (await socket.frame()).close_code == 1001
+        await stopping
+    finally:
+        own_redis.process.send_signal(signal.SIGCONT)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ class Passage:
             while data := await reader.read(_CHUNK_BYTES):
                 self.said = (self.said + data)[:_REMEMBERED_BYTES]
                 await self._proxy.hold_up()
-                if not self.swallows_requests:
+                if not self.swallows_requests and not self._server.is_closing():
                     self._server.write(data)
                     await self._server.drain()
         self._server.close()
@@ -45,14 +45,14 @@ class Passage:
                 await self._proxy.hold_up()
                 if self.swallows_replies:
                     self.swallowed += data
-                else:
+                elif not self._client.is_closing():
                     self._client.write(data)
                     await self._client.drain()
         self._client.close()
 
     def reset(self) -> None:
         """Break both ends; the client sees a reset."""
-        with suppress(OSError):  # gone already
+        if not self._client.is_closing():
             client = self._client.get_extra_info("socket")
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._client.transport.abort()
