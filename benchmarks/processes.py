@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.limits import NO_LIMITS
+
 _DEADLINE_SECS = 20.0
 
 
@@ -29,7 +31,15 @@ class Running:
 def node(**settings: object) -> Iterator[Running]:
     """A node on free ports with its own Redis; keyword arguments are settings."""
     with tempfile.TemporaryDirectory(prefix="obscura-bench-") as folder:
-        given = {"host": "127.0.0.1", "port": 0, "mgmt_port": 0, "data_dir": folder, "log_level": "warning", **settings}
+        given = {
+            "host": "127.0.0.1",
+            "port": 0,
+            "mgmt_port": 0,
+            "data_dir": folder,
+            "log_level": "warning",
+            **NO_LIMITS,
+            **settings,
+        }
         environment = {f"OBSCURA_{name.upper()}": str(value) for name, value in given.items()}
         started = time.monotonic()
         command = [sys.executable, "-m", "obscura", "serve"]

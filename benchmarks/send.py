@@ -53,8 +53,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=64)
     options = parser.parse_args()
     rates: dict[str, list[float]] = {"bare": [], "obscura": []}
-    limits = {"rate_limit_per_second": 1_000_000, "rate_limit_burst": 1_000_000}
-    with tempfile.TemporaryDirectory() as folder, node(**limits) as relay, bare_server() as bare:
+    with tempfile.TemporaryDirectory() as folder, node() as relay, bare_server() as bare:
         body, script = Path(folder) / "body", Path(folder) / "post.lua"
         token, recipient = asyncio.run(register_pair(relay.port))
         body.write_bytes(encrypted(bytes(506)))

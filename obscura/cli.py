@@ -1,22 +1,26 @@
 """The ``obscura`` command.
 
 Exit codes: 0 after a clean stop, 1 when the server cannot start or was stopped by
-force, 2 when the command itself is not understood.
+force, 2 when the command itself is not understood. `obscura inspect` has its own.
 """
 
 import asyncio
+import logging
 import os
+import resource
 import shutil
 import signal
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from itertools import groupby
 
 from obscura.config import SETTINGS, Settings, load
 from obscura.config_types import Setting
 from obscura.errors import StartupError
+from obscura.inspect.command import inspect
 from obscura.node import Node
 from obscura.telemetry import set_up_logging
 
@@ -30,7 +34,9 @@ else:
 
 _USAGE = """\
 usage: obscura serve [--config FILE] [--SETTING VALUE ...]
+       obscura inspect COMMAND [USER] [--json] [--yes] [--config FILE] [--SETTING VALUE ...]
        obscura serve --help
+       obscura inspect --help
        obscura --version
 """
 
@@ -42,6 +48,9 @@ _SERVE_HELP = (
     "secrets have no flag, since the process list would show it.",
 )
 
+log = logging.getLogger(__name__)
+
+_OTHER_FILES = 200  # open beside one per socket: other requests, Redis, logs
 _MAX_COLUMNS = 100
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 _FLAG_COLUMNS = max(len(setting.flag or "") for setting in SETTINGS.values())
@@ -54,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _serve(flags)
         case ["serve", *_]:
             print(serve_help(shutil.get_terminal_size().columns))
+        case ["inspect", *words]:
+            return inspect(words, os.environ)
         case ["--version"]:
             print(f"obscura {version('obscura')}")
         case ["-h" | "--help"]:
@@ -76,8 +87,7 @@ def serve_help(columns: int) -> str:
 
 def _entry(setting: Setting, wrap: textwrap.TextWrapper) -> str:
     names = f"  {setting.flag or '(no flag)':<{_FLAG_COLUMNS}}  {setting.env}"
-    state = " (reserved: no effect yet)" if setting.reserved else ""
-    meaning = wrap.fill(f"{setting.meaning}{state} Default:{_NO_BREAK}{setting.default}").replace(_NO_BREAK, " ")
+    meaning = wrap.fill(f"{setting.meaning} Default:{_NO_BREAK}{setting.default}").replace(_NO_BREAK, " ")
     return f"{names}\n{meaning}"
 
 
@@ -96,6 +106,19 @@ def _serve(flags: Sequence[str]) -> int:
     return 0
 
 
+def _raise_open_files_limit(max_sockets: int) -> None:
+    """Take as many open files as the process may have; the default on most machines is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS says that there is no limit, and refuses that as one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    if soft != resource.RLIM_INFINITY and soft < max_sockets + _OTHER_FILES:
+        log.warning(
+            "the limit of open files is too low for OBSCURA_MAX_SOCKETS: raise it (ulimit -n, LimitNOFILE)",
+            extra={"limit": soft, "needed": max_sockets + _OTHER_FILES},
+        )
+
+
 async def _run(settings: Settings) -> None:
     """Run a node until the first SIGINT or SIGTERM.
 
@@ -111,6 +134,7 @@ async def _run(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     try:
         await node.start()
+        _raise_open_files_limit(settings.max_sockets)
         print(_announcement(settings.host, node), flush=True)
         await asyncio.Event().wait()
     except asyncio.CancelledError:

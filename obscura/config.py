@@ -27,6 +27,7 @@ from obscura.config_types import (
     LogLevel,
     Milliseconds,
     Networks,
+    Origins,
     Port,
     Rate,
     RedisUrl,
@@ -34,7 +35,6 @@ from obscura.config_types import (
     Setting,
     Size,
     Text,
-    Texts,
     WholeSeconds,
     describe,
     flag_name,
@@ -52,10 +52,9 @@ _accounts = topic("Accounts and sessions")
 _keys = topic("Keys")
 _messages = topic("Messages")
 _gateway = topic("Gateway")
-_gateway_later = topic("Gateway", reserved=True)
-_limits = topic("Rate limits", reserved=True)
-_storage = topic("Attachments", reserved=True)
-_proxy = topic("Proxies and browsers", reserved=True)
+_limits = topic("Rate limits")
+_storage = topic("Attachments")
+_proxy = topic("Proxies and browsers")
 
 
 class Settings(BaseModel):
@@ -82,7 +81,9 @@ class Settings(BaseModel):
         "directory. A flag shows in the process list: keep a password in the environment or the file.",
         secret=True,
     )
-    data_dir: Path = _redis("./obscura-data", "Directory of the node's own Redis and of the secret it makes.")
+    data_dir: Path = _redis(
+        "./obscura-data", "Directory of the node's own Redis, of the secret it makes and, by default, of attachments."
+    )
     redis_wait_replicas: Annotated[CountOrZero, only(0, "this version does not wait for replicas")] = _redis(
         0, "Copies a write must reach before it is answered; this version waits for none."
     )
@@ -115,7 +116,7 @@ class Settings(BaseModel):
     batch_limit: Count = _messages(50, "Messages read from an inbox at once.")
 
     max_sockets: Count = _gateway(20_000, "Open sockets of this node.")
-    max_sockets_per_account: Count = _gateway_later(8, "Open sockets of one account.")
+    max_sockets_per_account: Count = _gateway(8, "Open sockets of one account on this node.")
     ws_outbound_buffer_size: Count = _gateway(32, "Messages held in memory for a slow socket.")
     ws_write_timeout_secs: Seconds = _gateway(10, "Seconds after which a socket that takes nothing is closed.")
     ws_ack_batch_size: Count = _gateway(50, "Acks gathered before they are written to Redis.")
@@ -123,8 +124,8 @@ class Settings(BaseModel):
     ws_ping_interval_secs: Seconds = _gateway(30, "Seconds between pings to a client.")
     ws_ping_timeout_secs: Seconds = _gateway(10, "Seconds of silence after a ping until the socket is dropped.")
 
-    rate_limit_per_second: Rate = _limits(10, "Requests per second and client address.")
-    rate_limit_burst: Count = _limits(20, "Requests of one client address at once.")
+    rate_limit_per_second: Rate = _limits(10, "Requests per second and client address, of one node.")
+    rate_limit_burst: Count = _limits(20, "Requests of one client address at once, to one node.")
     auth_rate_limit_per_second: Rate = _limits(1, "Requests to users and sessions per second and client address.")
     auth_rate_limit_burst: Count = _limits(3, "Requests to users and sessions of one client address at once.")
     login_rate_limit_per_minute: Rate = _limits(6, "Failed logins per minute and username.")
@@ -136,7 +137,9 @@ class Settings(BaseModel):
         "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,127.0.0.1/32",
         "Networks of the proxies whose X-Forwarded-For is believed, comma-separated.",
     )
-    cors_origins: Texts = _proxy("", "Origins of web clients, comma-separated; unset: none.")
+    cors_origins: Origins = _proxy(
+        "", "Origins of web clients, like https://chat.example, comma-separated; unset: CORS is off."
+    )
 
     storage_bucket: Text | None = _storage(None, "S3 bucket for attachments; unset: a directory.")
     storage_region: Text = _storage("us-east-1", "Region of the bucket.")

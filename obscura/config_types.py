@@ -4,6 +4,7 @@ A message of a check continues the name of the setting ("OBSCURA_PORT must be ..
 and quotes no value that may be secret.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -17,15 +18,17 @@ from pydantic.fields import FieldInfo
 
 ENV_PREFIX = "OBSCURA_"
 
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}  # which browsers leave out
 _JWT_SECRET_MIN_BYTES = 32  # RFC 7518, section 3.2: an HS256 key is no shorter than the hash
 
 
-def topic(title: str, *, reserved: bool = False) -> Callable[..., Any]:
-    """Make the fields of one part of the help; ``reserved`` ones are checked but have no effect yet."""
+def topic(title: str) -> Callable[..., Any]:
+    """Make the fields of one part of the help."""
 
     def setting(default: object, meaning: str, *, secret: bool = False, flag: bool = True) -> Any:
         """Make one field. A ``secret`` is never quoted; without ``flag`` it stays out of process lists."""
-        about: JsonDict = {"topic": title, "reserved": reserved, "secret": secret, "has_flag": flag}
+        about: JsonDict = {"topic": title, "secret": secret, "has_flag": flag}
         return Field(default, description=meaning, repr=not secret, json_schema_extra=about)
 
     return setting
@@ -42,7 +45,6 @@ class Setting:
     meaning: str
     expected: str
     topic: str
-    reserved: bool
     secret: bool
 
 
@@ -58,7 +60,6 @@ def describe(name: str, field: FieldInfo) -> Setting:
         meaning=field.description or "",
         expected=_expected(field),
         topic=about["topic"],
-        reserved=about["reserved"],
         secret=about["secret"],
     )
 
@@ -99,6 +100,13 @@ def _network(entry: object) -> IPv4Network | IPv6Network:
         raise ValueError(f"has {entry!r}, which is no network like 10.0.0.0/8 or 2001:db8::/32") from None
 
 
+def _origin(entry: str) -> str:
+    """Take an origin as browsers write it: they compare letter by letter."""
+    if not _ORIGIN.fullmatch(entry) or entry.endswith(_DEFAULT_PORTS.get(entry.partition(":")[0], "/")):
+        raise ValueError(f"has {entry!r}, which is no origin like https://chat.example or http://localhost:8080")
+    return entry
+
+
 def _long_enough(secret: str) -> str:
     if len(secret.encode()) < _JWT_SECRET_MIN_BYTES:
         raise ValueError(f"has an entry shorter than {_JWT_SECRET_MIN_BYTES} bytes")
@@ -137,13 +145,14 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 CountOrZero = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Size = Annotated[int, Field(ge=1, le=2**40)]
-Rate = Annotated[float, Field(gt=0, le=1_000_000)]
+Rate = Annotated[float, Field(ge=0.001, le=1_000_000)]
 Milliseconds = Annotated[int, Field(ge=1, le=3_600_000)]
 Seconds = Annotated[float, Field(gt=0, le=31_536_000)]
 WholeSeconds = Annotated[int, Field(ge=1, le=31_536_000)]
 Days = Annotated[float, Field(gt=0, le=3_650)]
 Text = Annotated[str, Field(min_length=1)]
-Texts = Annotated[tuple[Text, ...], BeforeValidator(_entries)]
+Origin = Annotated[str, AfterValidator(_origin)]
+Origins = Annotated[tuple[Origin, ...], BeforeValidator(_entries)]
 Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_entries)]
 JwtSecret = Annotated[str, AfterValidator(_long_enough)]

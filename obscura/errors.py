@@ -2,11 +2,13 @@
 
 ObscuraError
     RequestError           the client's doing: a 4xx with one public sentence
-        BadRequest 400 · Unauthorized 401 · NotFound 404 · RequestTimeout 408
-        Conflict 409 · PayloadTooLarge 413 · UnsupportedMediaType 415
-        Unprocessable 422 · TooManyRequests 429 (says when to come back)
+        BadRequest 400 · Unauthorized 401 · Forbidden 403 · NotFound 404
+        RequestTimeout 408 · Conflict 409 · PayloadTooLarge 413
+        UnsupportedMediaType 415 · Unprocessable 422
+        TooManyRequests 429 (says when to come back)
     Unavailable 503        our doing: says when to come back
         StoreUnavailable   no reply from Redis; the command may or may not have run
+        BlobStoreUnavailable (in `blobs`)   the attachments' store is away or fails
     StartupError           stops `obscura serve` with one sentence and exit code 1
         SettingsError      a wrong or unknown setting
 
@@ -40,6 +42,12 @@ class Unauthorized(RequestError):
     status = 401
 
 
+class Forbidden(RequestError):
+    """A page of an origin that is not listed. Not for credentials: see `Unauthorized`."""
+
+    status = 403
+
+
 class NotFound(RequestError):
     """The user or thing named in the path does not exist."""
 
@@ -68,6 +76,20 @@ class UnsupportedMediaType(RequestError):
     """The body is declared to be something this route does not read."""
 
     status = 415
+
+
+class RangeNotSatisfiable(RequestError):
+    """The range lies beyond the end.
+
+    Attributes:
+        total_bytes: Where the end is.
+    """
+
+    status = 416
+
+    def __init__(self, message: str, total_bytes: int) -> None:
+        super().__init__(message)
+        self.total_bytes = total_bytes
 
 
 class Unprocessable(RequestError):

@@ -6,38 +6,43 @@ import os
 from contextlib import AsyncExitStack
 from uuid import uuid4
 
-from obscura.api import accounts, gateway, keys, management, messages
-from obscura.api.app import api_routes, management_routes
+from obscura import parts
+from obscura.api import accounts, attachments, gateway, keys, management, messages
+from obscura.api.app import api_routes, auth_routes, management_routes
+from obscura.api.client_address import ClientAddresses
+from obscura.api.cors import Cors
 from obscura.api.http_server import HttpServer
-from obscura.api.middleware import AUTHENTICATE, MAX_JSON_BYTES
+from obscura.api.middleware import AUTHENTICATE, CLIENT_OF, MAX_JSON_BYTES
+from obscura.api.rate_limit import REFUSAL, ProcessBuckets, RateLimits
 from obscura.config import Settings
-from obscura.crypto.passwords import Passwords
 from obscura.crypto.tokens import AccessTokens
 from obscura.errors import StartupError, StoreUnavailable
 from obscura.events import parse_event
 from obscura.gateway.acks import Acks
 from obscura.gateway.hub import Hub
 from obscura.gateway.server import Gateway
-from obscura.gateway.session import SocketRules, SocketServices
+from obscura.gateway.session import SocketServices
 from obscura.services.accounts import Accounts
+from obscura.services.attachments import Attachments
 from obscura.services.janitor import Janitor
 from obscura.services.keys import Keys
 from obscura.services.messages import Messages
-from obscura.services.sessions import SessionRules, Sessions, retry_key
+from obscura.services.sessions import Sessions
 from obscura.store import keyspace
 from obscura.store.accounts import AccountStore
+from obscura.store.attachments import AttachmentStore
 from obscura.store.data_dir import load_or_create_jwt_secret
 from obscura.store.database import PUBLISH, Database
 from obscura.store.embedded import EmbeddedRedis
 from obscura.store.keys import KeyStore
-from obscura.store.messages import Limits, MessageStore
+from obscura.store.leases import Lease
+from obscura.store.messages import MessageStore
+from obscura.store.rate_limits import Bucket, RateLimit
 from obscura.store.sessions import SessionStore
-from obscura.telemetry import EVENT_GAPS, PASSWORDS_WAITING
+from obscura.telemetry import EVENT_GAPS
 
 log = logging.getLogger(__name__)
 
-_DAY_SECS = 86_400
-_PASSWORDS_WAITING_PER_WORKER = 40  # about a second's work
 _READS_AT_ONCE = 128  # inbox pages in memory, of 256 KiB each
 _RETRY_SECS = 0.2
 
@@ -68,8 +73,10 @@ class Node:
         """
         try:
             await self._start_database()
+            await self._start_storage()
             self._build_services()
             await self._sessions.reload_ended()
+            self._start_janitors()
             self._build_gateway()
             await self._listen()
         except StoreUnavailable as error:
@@ -111,20 +118,19 @@ class Node:
         self._running.push_async_callback(self._database.stop)
         await self._database.start()
 
+    async def _start_storage(self) -> None:
+        self._blobs = parts.make_blobs(self._settings)
+        self._running.push_async_callback(self._blobs.stop)
+        await self._blobs.start()
+
     def _build_services(self) -> None:
         settings, database = self._settings, self._database
         connection, scripts = database.connection, database.scripts
         secrets = settings.jwt_secret or (load_or_create_jwt_secret(settings.data_dir),)
-        rules = SessionRules(
-            settings.access_token_ttl_secs,
-            int(settings.refresh_token_ttl_days * _DAY_SECS * 1000),
-            settings.max_sessions_per_account,
-            retry_key(secrets[0]) if settings.refresh_token_retry else None,
-        )
-        limits = Limits(settings.max_inbox_size, settings.max_inbox_bytes, int(settings.ttl_days * _DAY_SECS * 1000))
-        message_store = MessageStore(connection, scripts, PUBLISH, limits)
+        rules = parts.session_rules(settings, secrets[0])
+        message_store = MessageStore(connection, scripts, PUBLISH, parts.inbox_limits(settings))
         tokens = AccessTokens(secrets, settings.access_token_ttl_secs)
-        passwords = _passwords(settings)
+        passwords = parts.make_passwords(settings)
         self._running.callback(passwords.close)
 
         self._sessions = Sessions(SessionStore(connection, scripts, PUBLISH), tokens, rules)
@@ -132,29 +138,49 @@ class Node:
         self._keys = Keys(
             KeyStore(connection, scripts, PUBLISH),
             self._sessions,
+            RateLimit(scripts, parts.bundle_bucket(settings)),
             settings.pre_key_refill_threshold,
             settings.max_pre_keys,
         )
         self._messages = Messages(message_store, int(settings.messaging_cleanup_interval_secs * 1000))
-        self._accounts = Accounts(AccountStore(connection, scripts), self._sessions, passwords, settings.max_pre_keys)
-        janitor = Janitor(message_store, settings.messaging_cleanup_interval_secs)
-        self._running.push_async_callback(janitor.stop)
-        janitor.start()
+        self._accounts = Accounts(
+            AccountStore(connection, scripts),
+            self._sessions,
+            passwords,
+            RateLimit(scripts, parts.login_bucket(settings)),
+            settings.max_pre_keys,
+        )
+        self._auth_limit = RateLimit(scripts, _auth_bucket(settings))
+        self._attachments = Attachments(
+            AttachmentStore(connection, scripts),
+            self._blobs,
+            settings.storage_max_size_bytes,
+            parts.ttl_ms(settings),
+        )
+
+    def _start_janitors(self) -> None:
+        settings, database = self._settings, self._database
+        for key, sweep, interval_secs in (
+            (keyspace.MESSAGE_JANITOR, self._messages.sweep, settings.messaging_cleanup_interval_secs),
+            (
+                keyspace.ATTACHMENT_JANITOR,
+                lambda: self._attachments.sweep(settings.storage_cleanup_batch_size),
+                settings.storage_cleanup_interval_secs,
+            ),
+        ):
+            janitor = Janitor(Lease(database.connection, database.scripts, key), sweep, interval_secs)
+            self._running.push_async_callback(janitor.stop)
+            janitor.start()
 
     def _build_gateway(self) -> None:
         settings = self._settings
-        rules = SocketRules(
-            page_size=settings.batch_limit,
-            outbound_size=settings.ws_outbound_buffer_size,
-            write_timeout_secs=settings.ws_write_timeout_secs,
-            ping_interval_secs=settings.ws_ping_interval_secs,
-            ping_timeout_secs=settings.ws_ping_timeout_secs,
-            max_unwritten_acks=2 * settings.max_inbox_size,
-        )
+        rules = parts.socket_rules(settings)
         acks = Acks(self._messages.acknowledge, settings.ws_ack_batch_size, settings.ws_ack_flush_interval_ms / 1000)
-        acks.start()
+        self._acks = acks
         services = SocketServices(rules, self._messages, self._keys, acks, asyncio.Semaphore(_READS_AT_ONCE))
-        self._gateway = Gateway(self._hub, services, self._sessions, settings.max_sockets)
+        self._gateway = Gateway(
+            self._hub, services, self._sessions, settings.max_sockets, settings.max_sockets_per_account
+        )
 
     async def _listen(self) -> None:
         settings = self._settings
@@ -169,16 +195,31 @@ class Node:
         self.management_port = await self._open(management_server, settings.mgmt_port)
 
         api = HttpServer(api_routes(), max(settings.max_message_bytes, MAX_JSON_BYTES), patience_secs)
+        self._limit(api)
         api.app[AUTHENTICATE] = self._sessions.authenticate
         api.app[accounts.ACCOUNTS] = self._accounts
         api.app[accounts.SESSIONS] = self._sessions
         api.app[keys.KEYS] = self._keys
+        api.app[attachments.ATTACHMENTS] = self._attachments
         api.app[messages.MESSAGES] = self._messages
         api.app[messages.MAX_MESSAGE_BYTES] = settings.max_message_bytes
         api.app[gateway.GATEWAY] = self._gateway
         self.api_port = await self._open(api, settings.port)
+        self._acks.start()
         self._running.push_async_callback(self._gateway.leave, patience_secs)
-        self._running.callback(api.stop_accepting)
+        self._running.push_async_callback(api.stop_accepting)
+
+    def _limit(self, api: HttpServer) -> None:
+        """Say who may ask how often, and from which pages. Refusals are to be readable there, so limits come first."""
+        settings = self._settings
+        api.app[CLIENT_OF] = ClientAddresses(settings.trusted_proxies).of
+        standard = ProcessBuckets(settings.rate_limit_per_second, settings.rate_limit_burst)
+        auth_handlers = frozenset(route.handler for route in auth_routes())
+        api.app.middlewares.append(RateLimits(standard.take, self._auth_limit.take, auth_handlers))
+        if settings.cors_origins:
+            cors = Cors(settings.cors_origins)
+            api.app.middlewares.append(cors)
+            api.app.on_response_prepare.append(cors.on_response_prepare)
 
     async def _open(self, server: HttpServer, port: int) -> int:
         self._running.push_async_callback(server.stop)
@@ -191,8 +232,11 @@ class Node:
         return server.port
 
     async def _has_storage(self) -> bool:
-        # With a Redis elsewhere nothing is stored here: attachments will bring a check of their own.
-        return self._settings.redis_url is not None or os.access(self._settings.data_dir, os.W_OK)
+        try:
+            async with asyncio.timeout(self._settings.storage_health_timeout_ms / 1000):
+                return await self._blobs.is_available()
+        except TimeoutError:
+            return False
 
     def _on_event(self, channel: str, payload: bytes) -> None:
         if channel == keyspace.ENDED_SESSIONS:
@@ -223,8 +267,5 @@ class Node:
             await asyncio.gather(self._resuming, return_exceptions=True)
 
 
-def _passwords(settings: Settings) -> Passwords:
-    workers = settings.password_workers or max(1, (os.cpu_count() or 2) - 1)
-    passwords = Passwords(workers, workers * _PASSWORDS_WAITING_PER_WORKER)
-    PASSWORDS_WAITING.set_function(lambda: passwords.waiting)
-    return passwords
+def _auth_bucket(settings: Settings) -> Bucket:
+    return Bucket("auth", settings.auth_rate_limit_per_second, settings.auth_rate_limit_burst, REFUSAL)

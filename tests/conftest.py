@@ -12,6 +12,7 @@ import pytest
 from obscura.config import Settings
 from obscura.node import Node
 from tests.support.client import Api
+from tests.support.limits import NO_LIMITS
 from tests.support.redis import RedisServer
 
 JWT_SECRET = "a secret of the tests that is long enough"
@@ -49,6 +50,7 @@ async def start_node(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator
                 "redis_url": redis_server.url,
                 "jwt_secret": JWT_SECRET,
                 "shutdown_timeout_secs": 2,
+                **NO_LIMITS,
             }
             node = Node(Settings(**values | changes))
             await node.start()

@@ -6,20 +6,34 @@ from importlib.resources import files
 
 from aiohttp import web
 
-from obscura.api import accounts, gateway, keys, management, messages
+from obscura.api import accounts, attachments, gateway, keys, management, messages
 
 
 def api_routes() -> list[web.RouteDef]:
     """Every route of the API port."""
+    return [*auth_routes(), *standard_routes()]
+
+
+def auth_routes() -> list[web.RouteDef]:
+    """Those that the auth tier of the limits counts."""
     return [
         web.post("/v1/users", accounts.register),
         web.post("/v1/sessions", accounts.login),
         web.delete("/v1/sessions", accounts.logout),
         web.post("/v1/sessions/refresh", accounts.refresh),
+    ]
+
+
+def standard_routes() -> list[web.RouteDef]:
+    """Those that the standard tier counts, as it does requests for anything that is not there."""
+    return [
         web.post("/v1/keys", keys.post_keys),
         # No HEAD: a bundle uses up a key, so asking about one would cost one.
         web.get("/v1/keys/{userId}", keys.get_bundle, allow_head=False),
         web.post("/v1/messages/{recipientId}", messages.post_message),
+        web.post("/v1/attachments", attachments.upload),
+        web.get("/v1/attachments/{id}", attachments.download, allow_head=False),
+        web.head("/v1/attachments/{id}", attachments.download),
         web.get("/v1/gateway", gateway.open_gateway, allow_head=False),
         web.get("/openapi.yaml", openapi),
     ]

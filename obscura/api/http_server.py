@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 
 _MAX_HEADER_BYTES = 16_384
 _CUT_OFF_SECS = 0.1  # for requests that outlast a stop, to take note
+_FIRST_REQUEST_SECS = 0.05  # for connections made a moment before a stop, to bring their request
 
 
 class HttpServer:
@@ -47,6 +49,7 @@ class HttpServer:
         self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=_CUT_OFF_SECS)
         self._connections = _Connections()
         self._listener: asyncio.Server | None = None
+        self._make_protocol: Callable[[], web.RequestHandler] | None = None
 
     async def start(self, host: str, port: int) -> None:
         """Listen.
@@ -73,16 +76,44 @@ class HttpServer:
                 max_field_size=_MAX_HEADER_BYTES,
             )
 
+        self._make_protocol = make_protocol
         self._listener = await loop.create_server(make_protocol, host, port, backlog=1024)
         self.port = self._listener.sockets[0].getsockname()[1]
 
-    def stop_accepting(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
+    async def stop_accepting(self) -> None:
+        """Let nobody in any more, but those who have knocked.
+
+        A connection that the kernel has made and nobody has accepted is reset when its listener
+        closes. A balancer has put a request on it by then and cannot tell whether it was served.
+        """
+        if self._listener is None:
+            return
+        listener, self._listener = self._listener, None
+        doors = [door.dup() for door in listener.sockets]
+        # asyncio's own loop forgets a connection that it accepted in the tick of the close.
+        for door in listener.sockets:
+            asyncio.get_running_loop().remove_reader(door.fileno())
+        await asyncio.sleep(0)
+        listener.close()
+        for door in doors:
+            await self._let_in(door)
+
+    async def _let_in(self, door: socket.socket) -> None:
+        assert self._make_protocol is not None
+        accepted = []
+        with door, suppress(OSError):  # nobody is left
+            door.setblocking(False)
+            while True:
+                accepted.append(door.accept()[0])
+        for connection in accepted:
+            connection.setblocking(False)
+            await asyncio.get_running_loop().connect_accepted_socket(self._make_protocol, connection)
 
     async def stop(self) -> None:
         """Finish the requests in flight and close every connection."""
-        self.stop_accepting()
+        await self.stop_accepting()
+        if self._connections.any_open:
+            await asyncio.sleep(_FIRST_REQUEST_SECS)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._shutdown_timeout_secs):
                 await self._connections.finish()
@@ -109,6 +140,10 @@ class _Connections:
         self._open.discard(connection)
         if not self._open:
             self._none.set()
+
+    @property
+    def any_open(self) -> bool:
+        return bool(self._open)
 
     async def finish(self) -> None:
         """Close each connection, behind the request it is serving, and wait until none is left."""

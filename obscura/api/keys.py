@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from obscura import wire
-from obscura.api.middleware import read_json_body, require_user, uuid_in_path
+from obscura.api.middleware import CLIENT_OF, read_json_body, require_user, uuid_in_path
 from obscura.services.keys import Keys
 
 KEYS = web.AppKey("keys", Keys)
@@ -19,5 +19,6 @@ async def post_keys(request: web.Request) -> web.Response:
 
 async def get_bundle(request: web.Request) -> web.Response:
     """GET /v1/keys/{userId}: a pre-key bundle; uses up one one-time pre-key."""
-    bundle = await request.app[KEYS].take_bundle(uuid_in_path(request, "userId"))
+    user_id = uuid_in_path(request, "userId")
+    bundle = await request.app[KEYS].take_bundle(user_id, request.app[CLIENT_OF](request))
     return web.Response(body=wire.bundle_body(bundle), content_type="application/json")

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from http import HTTPStatus
 from uuid import UUID, uuid4
 
@@ -19,6 +19,7 @@ from obscura.crypto.tokens import AccessClaims
 from obscura.errors import (
     BadRequest,
     PayloadTooLarge,
+    RangeNotSatisfiable,
     RequestError,
     RequestTimeout,
     Unauthorized,
@@ -36,6 +37,7 @@ log.addFilter(Seldom(_REFUSED, 1.0))  # while Redis is away every request is
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 AUTHENTICATE: web.AppKey[Callable[[str], AccessClaims]] = web.AppKey("authenticate")
+CLIENT_OF: web.AppKey[Callable[[web.Request], str]] = web.AppKey("client_of")
 BODY_STALL_SECS = web.AppKey("body_stall_secs", float)
 
 REQUEST_ID_HEADER = "x-request-id"
@@ -43,6 +45,7 @@ MAX_JSON_BYTES = 1_048_576
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _NO_ROUTE = "unknown"
+_LEAST_BODY_BYTES_PER_SEC = 4096  # a slow mobile link; who is slower holds the request open on purpose
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _SECURITY_HEADERS = {
     "Cache-Control": "no-store",
@@ -131,8 +134,7 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
         PayloadTooLarge: Over ``max_bytes``.
         RequestTimeout: Nothing more of it came for a while.
     """
-    if any(coding.lower() != "identity" for coding in request.headers.getall("Content-Encoding", ())):
-        raise UnsupportedMediaType("A compressed body is not accepted")
+    refuse_compressed_body(request)
     if (request.content_length or 0) > max_bytes:
         raise _too_large(max_bytes)
     if request.content.is_eof():  # most bodies have come with their headers
@@ -143,20 +145,45 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
     return await _read_arriving(request, max_bytes)
 
 
-async def _read_arriving(request: web.Request, max_bytes: int) -> bytes:
-    body = bytearray()
+def refuse_compressed_body(request: web.Request) -> None:
+    """Raises:
+    UnsupportedMediaType: The body is compressed.
+    """
+    if any(coding.lower() != "identity" for coding in request.headers.getall("Content-Encoding", ())):
+        raise UnsupportedMediaType("A compressed body is not accepted")
+
+
+async def body_chunks(request: web.Request) -> AsyncIterator[bytes]:
+    """The body as it arrives. The time between two chunks is the caller's and does not count.
+
+    Raises:
+        RequestTimeout: Nothing more of it came for a while, or too little over all.
+        ConnectionError: The client is gone.
+    """
+    now, stall_secs = asyncio.get_running_loop().time, request.app[BODY_STALL_SECS]
+    patience_secs = stall_secs  # what is left of it; each byte brings some
     try:
-        while len(body) <= max_bytes:
-            async with asyncio.timeout(request.app[BODY_STALL_SECS]):
+        while True:
+            began = now()
+            async with asyncio.timeout(min(stall_secs, patience_secs)):
                 chunk = await request.content.readany()
             if not chunk:
-                return bytes(body)
-            body += chunk
+                return
+            patience_secs += len(chunk) / _LEAST_BODY_BYTES_PER_SEC - (now() - began)
+            yield chunk
     except TimeoutError as error:
         raise RequestTimeout("The body stopped coming") from error
     except OSError as error:  # of the client's connection, which may end in more ways than a reset
         raise ConnectionResetError("the client is gone") from error
-    raise _too_large(max_bytes)
+
+
+async def _read_arriving(request: web.Request, max_bytes: int) -> bytes:
+    body = bytearray()
+    async for chunk in body_chunks(request):
+        body += chunk
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+    return bytes(body)
 
 
 def _too_large(max_bytes: int) -> PayloadTooLarge:
@@ -192,7 +219,9 @@ def _refusal(error: RequestError | Unavailable) -> web.Response:
     if isinstance(error, Unavailable):
         log.warning(_REFUSED, extra={"reason": str(error)})
         text = Unavailable.public_text
-    headers = {"Retry-After": str(error.retry_after_secs)} if error.retry_after_secs else None
+    headers = {"Retry-After": str(error.retry_after_secs)} if error.retry_after_secs else {}
+    if isinstance(error, RangeNotSatisfiable):
+        headers["Content-Range"] = f"bytes */{error.total_bytes}"
     return error_response(error.status, text, headers)
 
 

@@ -83,6 +83,10 @@ class Hub:
             del self._by_user[listener.user_id]
             self._unsubscribe(listener.user_id)
 
+    def count_of(self, user_id: UUID) -> int:
+        """How many sessions of an account are listed."""
+        return len(self._by_user.get(user_id, ()))
+
     def dispatch(self, user_id: UUID, event: Event) -> None:
         """Hand one event of an account to its sessions, in the order of their connecting."""
         for listener in tuple(self._by_user.get(user_id, ())):

@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
+import math
 from contextlib import suppress
 from uuid import UUID
 
 from aiohttp import web
 
-from obscura.errors import BadRequest, StoreUnavailable, Unauthorized, Unavailable
+from obscura.errors import BadRequest, StoreUnavailable, TooManyRequests, Unauthorized, Unavailable
 from obscura.gateway.hub import CLOSE_GOING_AWAY, CLOSE_TRY_LATER, Hub
 from obscura.gateway.outbound import Outbound
 from obscura.gateway.session import Session, SocketServices
 from obscura.services.sessions import Sessions
-from obscura.telemetry import SOCKETS
+from obscura.telemetry import RATE_LIMITED, SOCKETS
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +28,17 @@ _ACKS_SHARE, _GOODBYE_SHARE = 0.2, 0.7
 class Gateway:
     """Args:
     max_sockets: Beyond it a socket is told at once to try another node.
+    max_sockets_per_account: Beyond it the request of one is refused.
     """
 
-    def __init__(self, hub: Hub, services: SocketServices, sessions: Sessions, max_sockets: int) -> None:
+    def __init__(
+        self, hub: Hub, services: SocketServices, sessions: Sessions, max_sockets: int, max_sockets_per_account: int
+    ) -> None:
         self._hub = hub
         self._services = services
         self._sessions = sessions
         self._max_sockets = max_sockets
+        self._max_sockets_per_account = max_sockets_per_account
         self._leaving = False
 
     async def serve(self, request: web.Request, user_id: UUID, session_id: UUID) -> web.WebSocketResponse:
@@ -42,6 +47,7 @@ class Gateway:
         Raises:
             BadRequest: The request asks for no WebSocket.
             Unauthorized: The session has ended.
+            TooManyRequests: The account has too many sockets here.
             Unavailable: The node is cut off from Redis or from its events, or is leaving.
             ConnectionError: The client has gone.
         """
@@ -89,6 +95,12 @@ class Gateway:
         except TimeoutError:
             log.warning("sockets or acks were left when the time for leaving was over")
 
+    @property
+    def _dead_socket_secs(self) -> int:
+        """After which a socket whose client went away without a word is surely gone."""
+        rules = self._services.rules
+        return math.ceil(rules.ping_interval_secs + rules.ping_timeout_secs)
+
     async def _admit(self, session: Session) -> bool:
         """List a session, for the caller to take off again. False: there is no room."""
         # What this user acked on a socket of this node just before is not to be delivered again.
@@ -96,6 +108,9 @@ class Gateway:
             raise StoreUnavailable("acks of this user cannot be written")
         if self._leaving:
             raise Unavailable("the node is leaving")
+        if self._hub.count_of(session.user_id) >= self._max_sockets_per_account:
+            RATE_LIMITED.labels("sockets").inc()
+            raise TooManyRequests("Too many connections of this account", self._dead_socket_secs)
         if self._hub.size >= self._max_sockets:
             return False
         await self._hub.join(session)

@@ -11,6 +11,7 @@ from obscura.errors import BadRequest, Conflict, Unauthorized, Unavailable
 from obscura.services.keys import check_device
 from obscura.services.sessions import Sessions
 from obscura.store.accounts import AccountStore, Login
+from obscura.store.rate_limits import RateLimit
 from obscura.telemetry import PASSWORDS_REFUSED
 from obscura.wire import Credentials, DeviceKeys, Tokens
 
@@ -22,19 +23,25 @@ _NAME_TAKEN = "Username already exists"
 
 
 class Accounts:
-    """Accounts are made here and logged in to; everything else about them has a service of its own."""
+    """Accounts are made here and logged in to; everything else about them has a service of its own.
+
+    Args:
+        failures: Limits how often a login to one name may fail.
+    """
 
     def __init__(
         self,
         store: AccountStore,
         sessions: Sessions,
         passwords: Passwords,
+        failures: RateLimit,
         max_pre_keys: int,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._sessions = sessions
         self._passwords = passwords
+        self._failures = failures
         self._max_pre_keys = max_pre_keys
         self._now = now
 
@@ -68,12 +75,27 @@ class Accounts:
     async def login(self, credentials: Credentials) -> Tokens:
         """Check a password and start a session.
 
-        An unknown name takes the same steps and the same time as a wrong password.
+        An unknown name takes the same steps and the same time as a wrong password. A login
+        counts as failed until it has not, so guesses made at once are all counted.
 
         Raises:
             Unauthorized: Unknown name or wrong password; the two look the same.
+            TooManyRequests: Too many logins to this name have failed; then the right
+                password is not looked at either.
             Unavailable: Too many logins are waiting, or Redis is away.
         """
+        await self._failures.take(credentials.username)
+        try:
+            login = await self._verified(credentials)
+        except Unavailable:
+            with suppress(Unavailable):
+                await self._failures.give_back(credentials.username)
+            raise
+        await self._failures.give_back(credentials.username)
+        await self._rehash_if_outdated(login, credentials.password)
+        return await self._sessions.start(login.user_id)
+
+    async def _verified(self, credentials: Credentials) -> Login:
         holder = await self._store.holder_of(credentials.username)
         login = await self._store.login_of(holder.user_id if holder else uuid4())
         with _refusals_counted():
@@ -81,8 +103,7 @@ class Accounts:
         # A registration may have died before its last steps; whoever can log in has an account for good.
         if login is None or not matches or not await self._settle(credentials.username, login.user_id):
             raise Unauthorized("Invalid username or password")
-        await self._rehash_if_outdated(login, credentials.password)
-        return await self._sessions.start(login.user_id)
+        return login
 
     async def _is_free(self, username: str) -> bool:
         holder = await self._store.holder_of(username)

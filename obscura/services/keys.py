@@ -8,6 +8,7 @@ from obscura.crypto.tokens import AccessClaims
 from obscura.errors import BadRequest, NotFound, Unauthorized, Unavailable
 from obscura.services.sessions import Sessions
 from obscura.store.keys import KeyStore, Upload
+from obscura.store.rate_limits import RateLimit
 from obscura.telemetry import PRE_KEYS_LOW, TAKEOVERS
 from obscura.wire import Bundle, DeviceKeys, KeyUpload, SignedPreKey
 
@@ -18,22 +19,31 @@ _ATTEMPTS = 3  # when a takeover or a login comes in between the check and the w
 
 class Keys:
     """Args:
+    fetches: Limits how often one client is given the keys of one account.
     threshold: With fewer one-time pre-keys than this left, their owner is told.
     max_pre_keys: One-time pre-keys an account may have.
     """
 
-    def __init__(self, store: KeyStore, sessions: Sessions, threshold: int, max_pre_keys: int) -> None:
+    def __init__(
+        self, store: KeyStore, sessions: Sessions, fetches: RateLimit, threshold: int, max_pre_keys: int
+    ) -> None:
         self._store = store
         self._sessions = sessions
+        self._fetches = fetches
         self.threshold = threshold
         self._max_pre_keys = max_pre_keys
 
-    async def take_bundle(self, user_id: UUID) -> Bundle:
+    async def take_bundle(self, user_id: UUID, client: str) -> Bundle:
         """Hand out a bundle, using up one one-time pre-key; each is handed out once.
+
+        Args:
+            client: The address that asks, as limits count it.
 
         Raises:
             NotFound: There is no such user.
+            TooManyRequests: The client has had too many of this account's keys lately.
         """
+        await self._fetches.take(f"{user_id} {client}")
         taken = await self._store.take_bundle(user_id, self.threshold)
         if taken is None:
             raise NotFound("User not found or no keys available")

@@ -8,11 +8,13 @@ from uuid import UUID
 from obscura.errors import BadRequest, NotFound, StoreUnavailable, Unprocessable
 from obscura.frames import EntryId, has_content
 from obscura.store.messages import Idempotency, MessageStore, Page, Refusal, Stored
-from obscura.telemetry import MESSAGES_ACKED, MESSAGES_DROPPED, MESSAGES_SENT
+from obscura.telemetry import MESSAGES_ACKED, MESSAGES_DROPPED, MESSAGES_EXPIRED, MESSAGES_SENT
 
 log = logging.getLogger(__name__)
 
 _MAX_IDEMPOTENCY_KEY_LENGTH = 64
+_INBOXES_PER_STEP = 100
+_MESSAGES_PER_STEP = 200
 
 
 class Messages:
@@ -56,6 +58,26 @@ class Messages:
     async def acknowledge(self, user_id: UUID, entries: Collection[EntryId]) -> None:
         """Remove messages from the user's own inbox. Unknown ones are fine. Safe to repeat."""
         MESSAGES_ACKED.inc(await self._store.acknowledge(user_id, sorted(entries)))
+
+    async def sweep(self) -> None:
+        """Free the memory of expired messages.
+
+        Inboxes that only hold newer messages, or none beyond their expiry, cost nothing here.
+
+        Raises:
+            StoreUnavailable: What is left stays noted.
+        """
+        while due := await self._store.due_for_expiry(_INBOXES_PER_STEP):
+            for user_id in due:
+                await self._expire(user_id)
+
+    async def _expire(self, user_id: UUID) -> None:
+        removed, oldest_ms = await self._store.expire(user_id, _MESSAGES_PER_STEP)
+        MESSAGES_EXPIRED.inc(removed)
+        if oldest_ms is None:
+            await self._store.forget_expiry(user_id)
+        else:  # due again at once if there was more than one step's work
+            await self._store.move_expiry(user_id, oldest_ms)
 
     async def _after_append(self, recipient_id: UUID, stored: Stored) -> None:
         MESSAGES_SENT.inc()

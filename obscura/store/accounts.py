@@ -18,6 +18,7 @@ from obscura.wire import DeviceKeys, OneTimePreKey
 
 _CLAIM_MS = 30_000
 _UNCONFIRMED_ACCOUNT_MS = 3_600_000
+_KEYS_PER_SCAN = 1000
 _NO_EXPIRY = -1  # PTTL's answer for a key that lives for ever
 
 
@@ -116,6 +117,29 @@ class AccountStore:
         """Replace the hash that was just verified, unless it changed meanwhile. Safe to repeat."""
         keys = [keyspace.account(login.user_id)]
         await self._scripts.run("accounts_rehash", keys=keys, args=[login.password_hash, password_hash])
+
+    async def username_of(self, user_id: UUID) -> str | None:
+        """None: there is no such account."""
+        reply: bytes | None = await self._connection.call("HGET", keyspace.account(user_id), "username")
+        return None if reply is None else reply.decode()
+
+    async def delete(self, user_id: UUID) -> bool:
+        """Remove an account with its keys and its inbox, for good.
+
+        False: it has a session; end it first. True if there is no account, too. Safe to repeat.
+        """
+        keys = [*_account_keys(user_id), keyspace.inbox(user_id), keyspace.sessions(user_id)]
+        return bool(await self._scripts.run("accounts_delete", keys=keys) == b"deleted")
+
+    async def delete_remnants(self, user_id: UUID) -> int:
+        """Remove every key there is of an account that is gone; returns how many. Looks at all keys. Safe to repeat."""
+        pattern, cursor, removed = keyspace.all_of(user_id), b"0", 0
+        while True:
+            cursor, found = await self._connection.call("SCAN", cursor, "MATCH", pattern, "COUNT", _KEYS_PER_SCAN)
+            if found:
+                removed += await self._connection.call("UNLINK", *found)
+            if cursor == b"0":
+                return removed
 
 
 def _account_keys(user_id: UUID) -> list[str]:

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 REPLY_TIMEOUT_SECS = 1.5  # with the wait for a connection a request is refused within 2 s
 CONNECT_TIMEOUT_SECS = 1.0
+CLIENT_NAME = "obscura"  # in CLIENT LIST; a node appends its id
 _WAIT_FOR_CONNECTION_SECS = 0.4
 _MAX_IN_FLIGHT = 20_000
 _MAX_UNSENT_BYTES = 64 * 2**20
@@ -127,8 +128,8 @@ class Link(asyncio.Protocol):
         self._on_lost()
 
 
-def make_pool(url: str) -> ConnectionPool:
-    """A maker of connections to ``url`` that never repeats a command by itself."""
+def make_pool(url: str, client_name: str = CLIENT_NAME) -> ConnectionPool:
+    """A maker of connections to ``url``, named so in CLIENT LIST, that never repeats a command by itself."""
     return ConnectionPool.from_url(
         url,
         protocol=2,
@@ -136,7 +137,7 @@ def make_pool(url: str) -> ConnectionPool:
         socket_connect_timeout=CONNECT_TIMEOUT_SECS,
         socket_timeout=REPLY_TIMEOUT_SECS,
         driver_info=None,
-        client_name="obscura",
+        client_name=client_name,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from obscura.errors import StartupError, StoreUnavailable
 from obscura.store import keyspace
-from obscura.store.connection import Connection, make_pool
+from obscura.store.connection import CLIENT_NAME, Connection, make_pool
 from obscura.store.events import Events
 from obscura.store.requirements import check_server
 from obscura.store.scripts import Scripts
@@ -27,7 +27,7 @@ class Database:
     def __init__(
         self, url: str, node_id: str, on_event: Callable[[str, bytes], None], on_resumed: Callable[[], None]
     ) -> None:
-        pool = make_pool(url)
+        pool = make_pool(url, f"{CLIENT_NAME}:{node_id}")
         self.connection = Connection(pool)
         self.scripts = Scripts(self.connection)
         self.events = Events(pool, self.connection, node_id, on_event, on_resumed)

@@ -23,11 +23,22 @@ obscura:sessions:ended                    zset    session id by the second until
                                                   matters
 obscura:inboxes:expiry                    zset    user id by the ms when the oldest message   until looked after
                                                   of an inbox that outlives it expires
-obscura:janitor                           string  a node has cleaned up in this interval      most of the interval
+obscura:limit:<tier>:<digest>             string  the microsecond when a bucket of a limit    until then
+                                                  is full again; tier is auth, login, bundle
+obscura:attachment:<id>                   hash    size, in bytes; expires_at                  until it expires
+obscura:attachments:expiry                zset    attachment id by the ms when it is to be    until its bytes are
+                                                  removed; of an upload under way too         gone
+obscura:janitor:messages                  string  token of the node that cleans up            10 s, renewed
+obscura:janitor:attachments               string  the same, for attachments                   10 s, renewed
 ========================================  ======  ==========================================  =====================
 
 Times are milliseconds since the epoch unless the line says otherwise; keys and
 signatures are the base64 that the API speaks; digests are SHA-256 in hex.
+
+A limit's digest is that of what it is counted for: a client address (``auth``), the name of
+failed logins (``login``), or a user id, a space and the address that asks for its keys
+(``bundle``). So Redis does not tell who asked for whom, and nothing that was typed in place
+of a name is kept; an operator who knows the name can still find its bucket.
 
 ``inbox_last`` is the id of the last entry ever appended and never goes back, even when
 the inbox was emptied, taken over or Redis's clock was set back: new ids are always
@@ -36,13 +47,22 @@ lower bound of the oldest entry's milliseconds, 0 when the inbox is empty.
 
 Channels: ``obscura:{<uid>}:events`` (what happens to one account), ``obscura:sessions:ended``
 (sessions entered in that set), ``obscura:node:<node id>:probe`` (a node listening for itself).
+
+Patterns that an operator's commands look for: ``obscura:{<uid>}:*``, ``obscura:username:*``,
+``obscura:node:*:probe``.
 """
 
+from collections.abc import Iterable
+from hashlib import sha256
 from uuid import UUID
 
 ENDED_SESSIONS = "obscura:sessions:ended"  # the set, and the channel of the same name
 INBOX_EXPIRY = "obscura:inboxes:expiry"
-JANITOR = "obscura:janitor"
+ATTACHMENT_EXPIRY = "obscura:attachments:expiry"
+MESSAGE_JANITOR = "obscura:janitor:messages"
+ATTACHMENT_JANITOR = "obscura:janitor:attachments"
+ALL_USERNAMES = "obscura:username:*"  # pattern
+ALL_PROBES = "obscura:node:*:probe"  # pattern
 
 
 def username(name: str) -> str:
@@ -87,6 +107,24 @@ def user_of_events(channel: str) -> UUID:
     return UUID(channel[len("obscura:{") : -len("}:events")])
 
 
+def limit(tier: str, subject: str) -> str:
+    return f"obscura:limit:{tier}:{sha256(subject.encode()).hexdigest()}"
+
+
+def attachment(attachment_id: UUID) -> str:
+    return f"obscura:attachment:{attachment_id}"
+
+
 def probe(node_id: str) -> str:
     """Channel."""
     return f"obscura:node:{node_id}:probe"
+
+
+def nodes_of_probes(channels: Iterable[str]) -> set[str]:
+    """The nodes that probe channels belong to: the inverse of `probe`."""
+    return {channel.removeprefix("obscura:node:").removesuffix(":probe") for channel in channels}
+
+
+def all_of(user_id: UUID) -> str:
+    """Pattern of every key of an account."""
+    return f"obscura:{{{user_id}}}:*"

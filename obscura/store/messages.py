@@ -172,9 +172,5 @@ class MessageStore:
         )
         return [UUID(user_id.decode()) for user_id in reply]
 
-    async def begin_sweep(self, period_ms: int) -> bool:
-        """Whether this node is to clean up now: True for one node of all per period."""
-        return await self._connection.call("SET", keyspace.JANITOR, "sweeping", "NX", "PX", period_ms) is not None
-
     def _expiry_ms(self, oldest_ms: int) -> int:
         return oldest_ms + self._limits.ttl_ms + 1  # the first moment at which lua/messages_expire.lua removes it

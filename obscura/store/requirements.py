@@ -19,7 +19,7 @@ async def check_server(connection: Connection) -> None:
         StartupError: Too old, or set to evict keys.
         StoreUnavailable: No reply.
     """
-    check_info(_parse_info(await connection.call("INFO")))
+    check_info(parse_info(await connection.call("INFO")))
 
 
 def check_info(info: Mapping[str, str]) -> None:
@@ -39,6 +39,7 @@ def check_info(info: Mapping[str, str]) -> None:
         log.warning("Redis keeps no append-only file: a crash of Redis loses messages that were acknowledged")
 
 
-def _parse_info(reply: bytes) -> dict[str, str]:
+def parse_info(reply: bytes) -> dict[str, str]:
+    """The fields of an INFO reply."""
     lines = (line.partition(":") for line in reply.decode().splitlines())
     return {name: value for name, separator, value in lines if separator}

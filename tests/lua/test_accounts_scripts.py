@@ -151,3 +151,31 @@ def test_release_leaves_the_name_of_another(scripts: ScriptRunner, user_id: UUID
     scripts.redis.set(name, str(uuid4()))
     assert scripts.run("usernames_release", [name], [str(user_id)]) == 0
     assert scripts.redis.exists(name) == 1
+
+
+def all_keys(user_id: UUID) -> list[str]:
+    return [*account_keys(user_id), keyspace.inbox(user_id), keyspace.sessions(user_id)]
+
+
+def test_delete_removes_the_whole_account(scripts: ScriptRunner, user_id: UUID) -> None:
+    """Account, keys and inbox go in one step."""
+    create(scripts, user_id)
+    scripts.redis.xadd(keyspace.inbox(user_id), {"from": "somebody", "body": "something"})
+    assert scripts.run("accounts_delete", all_keys(user_id)) == b"deleted"
+    assert scripts.redis.exists(*all_keys(user_id)) == 0
+
+
+def test_delete_leaves_an_account_with_a_session(scripts: ScriptRunner, user_id: UUID) -> None:
+    """Somebody who logged in meanwhile has an account, until the caller has ended that session too."""
+    create(scripts, user_id)
+    scripts.redis.zadd(keyspace.sessions(user_id), {"a session": 1})
+    before = [scripts.redis.dump(key) for key in all_keys(user_id)]
+    assert scripts.run("accounts_delete", all_keys(user_id)) == b"stale"
+    assert [scripts.redis.dump(key) for key in all_keys(user_id)] == before
+
+
+def test_delete_may_be_repeated(scripts: ScriptRunner, user_id: UUID) -> None:
+    """What is gone is deleted."""
+    create(scripts, user_id)
+    replies = [scripts.run("accounts_delete", all_keys(user_id)) for _ in range(2)]
+    assert replies == [b"deleted", b"deleted"]

@@ -558,7 +558,6 @@ UNKNOWN_PATHS = [
     b"/../../etc/passwd",
     b"/%2e%2e/%2e%2e/etc/passwd",
     b"/v1/keys/{userId}",
-    b"/v1/attachments",
     b"/livez",
     b"/metrics",
     b"/favicon.ico",

@@ -324,3 +324,25 @@ def test_what_is_no_command_is_answered_with_the_usage(run: Run, arguments: tupl
     command = run(*arguments)
     assert command.exit_code() == 2
     assert command.errors.startswith("usage: obscura serve ")
+
+
+def limited(options: str) -> tuple[str, ...]:
+    """The command in a shell that limits its open files first."""
+    return ("/bin/sh", "-c", f'ulimit {options}; exec "{sys.executable}" -m obscura "$@"', "sh")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits of another process are read from /proc")
+def test_it_takes_all_the_open_files_it_may_have(run: Run) -> None:
+    """The soft limit is raised to the hard one."""
+    command = run("serve", "--max-sockets", "100", program=limited("-S -n 256")).until_started()
+    limits = Path(f"/proc/{command.process.pid}/limits").read_text()
+    found = re.search(r"^Max open files +(\w+) +(\w+)", limits, re.MULTILINE)
+    assert found
+    assert found[1] == found[2] != "256"
+    assert "open files" not in command.errors
+
+
+def test_too_few_open_files_are_said(run: Run) -> None:
+    """A hard limit below the sockets that the settings promise is warned of."""
+    command = run("serve", "--max-sockets", "1000", program=limited("-n 1000")).until_started()
+    assert "the limit of open files is too low" in command.errors

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -241,6 +242,37 @@ async def test_a_connection_without_a_request_is_closed(serve: Serve, begun: byt
     async with asyncio.timeout(DEADLINE_SECS):
         assert await reader.read() == b""
     writer.close()
+
+
+@pytest.mark.parametrize("trickled", [b"GET / HTTP/1.1\r\nX-Slow: ", b"X" * 200])
+async def test_a_head_that_trickles_is_cut_off(serve: Serve, trickled: bytes) -> None:
+    """A byte now and then does not keep a connection: the time for a head counts from its start."""
+    port = await serve(echo, keep_alive_secs=0.1)
+    async with asyncio.timeout(DEADLINE_SECS):
+        await trickle_until_closed(port, trickled)
+
+
+async def test_a_body_that_trickles_is_cut_off(serve: Serve) -> None:
+    """A byte now and then does not keep a request open: the client gets a 408."""
+    port = await serve(echo, body_stall_secs=0.1)
+    async with asyncio.timeout(DEADLINE_SECS):
+        received = await trickle_until_closed(port, post("Content-Length: 100", "Connection: close"))
+    assert received.startswith(b"HTTP/1.1 408 ")
+
+
+async def trickle_until_closed(port: int, beginning: bytes) -> bytes:
+    """Go on sending single bytes, each well within any wait, until the server closes; returns its answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(beginning)
+    received = b""
+    with suppress(ConnectionError):  # closed while a byte was under way
+        while not reader.at_eof():
+            writer.write(b"x")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.02):
+                    received += await reader.read(1000)
+    writer.close()
+    return received
 
 
 async def fail(_request: web.Request) -> web.Response:

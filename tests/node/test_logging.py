@@ -18,6 +18,7 @@ from obscura.telemetry import JsonFormatter
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import PASSWORD, Api, encrypted, exchange
 from tests.support.keys import Device, one_time_keys
+from tests.support.limits import NO_LIMITS
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
@@ -36,6 +37,7 @@ class Server:
             "OBSCURA_JWT_SECRET": JWT_SECRET,
             "OBSCURA_LOG_LEVEL": "debug",
             "OBSCURA_LOG_FORMAT": log_format,
+            **{f"OBSCURA_{name.upper()}": str(value) for name, value in NO_LIMITS.items()},
         }
         self._process: asyncio.subprocess.Process | None = None
 

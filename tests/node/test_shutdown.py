@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from socket import create_connection
 
 import aiohttp
 import pytest
@@ -50,6 +51,16 @@ async def test_a_stop_says_goodbye_to_every_socket(node: Node, api: Api) -> None
         await socket.send(CLOSE, goodbye.payload)
         assert await socket.has_ended()
     await stopping
+
+
+async def test_who_has_knocked_is_let_in(node: Node, api: Api) -> None:
+    """A connection that nobody has accepted when the stop begins is served, not reset."""
+    with create_connection(("127.0.0.1", api.port)) as connection:  # blocks the loop: nobody accepts
+        connection.sendall(b"GET /openapi.yaml HTTP/1.1\r\nHost: relay\r\n\r\n")
+        stopping = asyncio.create_task(node.stop())
+        answer = await asyncio.to_thread(connection.recv, 100)
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        await stopping
 
 
 async def test_a_node_that_leaves_lets_nobody_in(node: Node, api: Api) -> None:

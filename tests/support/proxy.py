@@ -63,6 +63,7 @@ class Proxy:
     """Forwards connections to ``upstream``, a unix socket or a host and port. Use it as a context.
 
     Attributes:
+        upstream: Where new connections go.
         port: Where it listens on 127.0.0.1.
         passages: The connections that are open.
         delay_secs: How long each piece of data is held up, in both directions.
@@ -70,7 +71,7 @@ class Proxy:
     """
 
     def __init__(self, upstream: Path | tuple[str, int]) -> None:
-        self._upstream = upstream
+        self.upstream = upstream
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -138,6 +139,6 @@ class Proxy:
             server_writer.close()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if isinstance(self._upstream, Path):
-            return await asyncio.open_unix_connection(self._upstream)
-        return await asyncio.open_connection(*self._upstream)
+        if isinstance(self.upstream, Path):
+            return await asyncio.open_unix_connection(self.upstream)
+        return await asyncio.open_connection(*self.upstream)

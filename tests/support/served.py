@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.support.limits import NO_LIMITS
+
 DEADLINE_SECS = 20.0
 
 
@@ -45,6 +47,7 @@ async def serve(folder: Path, redis_url: str, jwt_secret: str, **settings: objec
         "data_dir": folder,
         "redis_url": redis_url,
         "jwt_secret": jwt_secret,
+        **NO_LIMITS,
         **settings,
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("OBSCURA_")}

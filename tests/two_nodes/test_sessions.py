@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from redis import Redis
 
+from obscura.errors import StoreUnavailable
 from obscura.node import Node
 from obscura.store import keyspace
 from tests.conftest import JWT_SECRET, StartNode
@@ -96,14 +97,16 @@ async def test_a_double_refresh_gives_one_token_to_both_by_the_setting(
     assert await is_let_in(await refreshed(user.at(there)))
 
 
-async def test_a_refresh_that_got_503_can_be_tried_on_another_node(
-    own_redis: RedisServer, two_own_apis: tuple[Api, Api]
+async def test_a_refresh_that_got_no_answer_can_be_tried_on_another_node(
+    start_node: StartNode, connect_api: Callable[[Node], Api], own_redis: RedisServer
 ) -> None:
     """An exchange that Redis made too late for its answer is taken back: nobody was given its successor."""
-    here, there = two_own_apis
+    node = await start_node(redis_url=own_redis.url)
+    here, there = connect_api(node), connect_api(await start_node(redis_url=own_redis.url))
     user = await refreshed(await here.register(pre_keys=1))
-    with paused(own_redis):
-        assert is_refusal(await here.refresh(user.refresh_token))
+    with paused(own_redis), pytest.raises(StoreUnavailable):
+        # Not over HTTP: there the count of the client's requests would be what Redis is too slow for.
+        await node._sessions.refresh(user.refresh_token)
     with own_redis.client as redis:
         # Exchanged when Redis went on, and then back again.
         await eventually(lambda: redis.hlen(session_key(user)) > len(["token", "created_at", "rotated_at", "rotated:"]))

@@ -24,6 +24,7 @@ SAMPLES = {
     "log_format": "json",
     "log_level": "error",
     "trusted_proxies": "192.0.2.0/24",
+    "cors_origins": "https://chat.example",
 }
 
 WriteToml = Callable[[str], str]
@@ -215,11 +216,37 @@ def test_a_file_that_is_not_toml_is_refused(write_toml: WriteToml) -> None:
         ("TRUSTED_PROXIES", "10.0.0.0/8,localhost"),
         ("TRUSTED_PROXIES", "10.0.0.1/8"),
         ("REDIS_WAIT_REPLICAS", "1"),
+        ("RATE_LIMIT_PER_SECOND", "0"),
+        ("AUTH_RATE_LIMIT_BURST", "0"),
+        ("LOGIN_RATE_LIMIT_PER_MINUTE", "-1"),
+        ("MAX_SOCKETS_PER_ACCOUNT", "0"),
     ],
 )
 def test_a_wrong_value_is_refused(name: str, value: str) -> None:
     """Values of the wrong kind or out of range stop the start."""
     assert refusal(**{name: value}).startswith(f"OBSCURA_{name} ")
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://a.example", "http://localhost:8080", "http://[::1]:8080", "capacitor://localhost", "app://."]
+)
+def test_origins_of_pages_and_apps_are_taken(origin: str) -> None:
+    """As browsers and web views write them."""
+    assert load([], {"OBSCURA_CORS_ORIGINS": origin}).cors_origins == (origin,)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("*", "null", "a.example", "https://", "https://*.a.example", "https://A.example", "https://u@a.example"),
+        *("https://a.example/", "https://a.example?x", "https://a.example b", "https://a.example:443", "http://a:80"),
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
+    """It would allow nobody, or everybody, without a word."""
+    said = refusal(CORS_ORIGINS=f"https://b.example,{origin}")
+    example = "https://chat.example or http://localhost:8080"
+    assert said == f"OBSCURA_CORS_ORIGINS has {origin!r}, which is no origin like {example}"
 
 
 def test_a_boolean_is_no_number(write_toml: WriteToml) -> None:

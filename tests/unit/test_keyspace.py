@@ -4,6 +4,7 @@ import ast
 import inspect
 import re
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from uuid import UUID
 
@@ -18,6 +19,8 @@ KEYSPACE = ROOT / "obscura/store/keyspace.py"
 USER, OTHER = UUID(int=1), UUID(int=2)
 EXAMPLES = {"name": "alice", "key": "retry-1", "node_id": "node-1", "sender_id": OTHER, "session_id": OTHER}
 PLACEHOLDERS = {str(USER): "<uid>", "alice": "<name>", "retry-1": "<key>", "node-1": "<node id>"}
+EXAMPLES |= {"attachment_id": UUID(int=3), "tier": "login", "subject": "a name"}
+PLACEHOLDERS |= {str(UUID(int=3)): "<id>", "login": "<tier>", sha256(b"a name").hexdigest(): "<digest>"}
 IS_KEY = re.compile(r"obscura:(?! )")  # not the name of the command before a sentence
 
 

@@ -65,9 +65,9 @@ def test_every_route_it_names_exists() -> None:
 
 
 def test_what_it_says_is_not_there_yet_is_marked_in_the_help() -> None:
-    """The settings of what is to come are shown as having no effect."""
+    """The settings of what is to come say so."""
     assert "not there yet" in README.lower()
-    assert "reserved: no effect yet" in serve_help(100)
+    assert "this version runs one" in serve_help(100)
 
 
 def test_the_map_of_the_rooms_lists_every_module() -> None:
@@ -123,10 +123,12 @@ async def test_every_question_to_redis_gets_its_answer(
     ended = await user.another_session()
     await ended.logout()
     alive = await user.another_session()
+    uploaded = await api.call("POST", "/v1/attachments", token=user.token, data=b"12345")
+    placeholders = {"alice": user.name, "<uid>": user.id, "<sid>": user.session_id, "<id>": uploaded.json["id"]}
     answers = {}
     for question, cell in rows("Questions to Redis"):
         line = re.findall(r"`(redis-cli [^`]+)`", cell)[0]
-        for placeholder, value in (("alice", user.name), ("<uid>", user.id), ("<sid>", user.session_id)):
+        for placeholder, value in placeholders.items():
             line = line.replace(placeholder, value)
         answers[question] = ask(own_redis, line)
 
@@ -138,6 +140,9 @@ async def test_every_question_to_redis_gets_its_answer(
     assert {alive.session_id, user.session_id} == set(answers.pop("Which sessions does this user have?")[::2])
     assert re.fullmatch(r"\d{13}", answers.pop("When did this one log in?")[0])
     assert ended.session_id in answers.pop("Which sessions ended lately?")
+    assert answers.pop("How large is this attachment?")[0] == "5"
+    assert answers.pop("Which attachments go next?")[0] == uploaded.json["id"]
+    assert len(answers.pop("Who cleans up now?")) == 2
     answers.pop("Which inboxes wait for clean-up?")  # none, perhaps; that it ran is enough
     assert answers == {
         "Who is alice?": [user.id],

@@ -1,0 +1,29 @@
+-- rate_limit_take.lua: take one token from a bucket that all nodes share.
+--
+-- Why a script: of several nodes that ask at once none gets a token that another has taken.
+-- Returns: 0 if taken, else the milliseconds until one is there.
+-- Repeatable: no, each call takes another token.
+--
+-- The bucket is one number, the moment at which it would be full again (the generic cell rate
+-- algorithm, ITU-T I.371). No key is as good as a full bucket, so Redis forgets full ones.
+
+local bucket      = KEYS[1]            -- string: microseconds since the epoch
+
+local interval_us = tonumber(ARGV[1])  -- between two tokens
+local burst       = tonumber(ARGV[2])  -- tokens of a full bucket
+
+local now = redis.call('TIME')
+local now_us = tonumber(now[1]) * 1000000 + tonumber(now[2])
+-- GETEX, because Redis without memory refuses SET unless the script has called a command that
+-- may write: refresh and logout are to work even then.
+local full_us = math.max(now_us, tonumber(redis.call('GETEX', bucket) or 0))
+-- An empty bucket is the least there is, whatever the clock or the limit was before.
+full_us = math.min(full_us, now_us + burst * interval_us)
+
+local wait_us = full_us + interval_us - burst * interval_us - now_us
+if wait_us > 0 then
+  return math.ceil(wait_us / 1000)
+end
+full_us = full_us + interval_us
+redis.call('SET', bucket, string.format('%.0f', full_us), 'PX', math.ceil((full_us - now_us) / 1000))
+return 0

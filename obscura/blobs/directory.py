@@ -1,0 +1,128 @@
+"""Blobs as files of a directory: for a single machine, or one shared file system.
+
+``<first two letters of the id>/<id>`` holds a whole blob. A blob on its way in is a
+``.part`` beside it, which becomes the file by a rename once its bytes are on disk.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from obscura.blobs import BlobStoreUnavailable
+from obscura.blobs.chunks import CHUNK_BYTES, gathered
+
+_THREADS = 8  # of its own: a disk that hangs must not hold up what others do in threads
+
+T = TypeVar("T")
+
+
+class DirectoryBlobs:
+    """Args:
+    folder: Made if need be, for its owner alone.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._threads = ThreadPoolExecutor(_THREADS, "attachments")
+
+    async def start(self) -> None:
+        with suppress(BlobStoreUnavailable):  # `is_available` says so
+            await self._run(partial(self._folder.mkdir, mode=0o700, parents=True, exist_ok=True))
+
+    async def stop(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def put(self, blob_id: str, chunks: AsyncIterator[bytes]) -> None:
+        path = self._path(blob_id)
+        draft = _draft(path)
+        try:
+            file = await self._finish(partial(_create, draft))
+            try:
+                async for chunk in gathered(chunks):
+                    await self._finish(partial(file.write, chunk))
+                await self._finish(partial(_sync, file))
+            finally:
+                await self._finish(file.close)
+            await self._finish(partial(_publish, draft, path))
+        except BaseException:
+            with suppress(BlobStoreUnavailable):  # then it goes with its id, at the next clean-up
+                await self._finish(partial(draft.unlink, missing_ok=True))
+            raise
+
+    @asynccontextmanager
+    async def get(self, blob_id: str, first: int, count: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        file = await self._run(partial(_open_at, self._path(blob_id), first))
+        try:
+            yield self._read(file, count)
+        finally:
+            await self._run(file.close)
+
+    async def delete(self, blob_id: str) -> None:
+        path = self._path(blob_id)
+        for leaving in (_draft(path), path):
+            await self._run(partial(leaving.unlink, missing_ok=True))
+
+    async def is_available(self) -> bool:
+        return await self._run(lambda: self._folder.is_dir() and os.access(self._folder, os.W_OK | os.X_OK))
+
+    async def _read(self, file: BinaryIO, count: int) -> AsyncIterator[bytes]:
+        left = count
+        while left > 0:
+            chunk = await self._run(partial(file.read, min(CHUNK_BYTES, left)))
+            if not chunk:
+                raise BlobStoreUnavailable("an attachment is shorter than it was")
+            left -= len(chunk)
+            yield chunk
+
+    async def _finish(self, call: Callable[[], T]) -> T:
+        """As `_run`, but what was begun is over when this ends, also when it is cancelled."""
+        running = asyncio.ensure_future(self._run(call))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait({running})
+            raise
+
+    async def _run(self, call: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        except OSError as error:
+            raise BlobStoreUnavailable(f"the attachment directory fails: {error.strerror}") from error
+
+    def _path(self, blob_id: str) -> Path:
+        return self._folder / blob_id[:2] / blob_id
+
+
+def _draft(path: Path) -> Path:
+    return path.with_suffix(".part")
+
+
+def _create(draft: Path) -> BinaryIO:
+    draft.parent.mkdir(mode=0o700, exist_ok=True)
+    return open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+
+
+def _open_at(path: Path, position: int) -> BinaryIO:
+    file = path.open("rb")
+    file.seek(position)
+    return file
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _publish(draft: Path, path: Path) -> None:
+    draft.replace(path)
+    for folder in (path.parent, path.parent.parent):  # the second one's entry of the first may be new
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,143 @@
+"""``obscura inspect``: what an operator asks a running relay, and the two things they may end.
+
+Exit codes: 0, 1 when there is no answer or nothing was changed, 2 when the command
+itself is not understood.
+"""
+
+import asyncio
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from obscura.config import Settings, load
+from obscura.errors import ObscuraError
+from obscura.inspect.relay import Relay, Subject, open_relay
+from obscura.inspect.report import Answer, as_json, as_table
+
+USAGE = """\
+usage: obscura inspect COMMAND [USER] [--json] [--yes] [--config FILE] [--SETTING VALUE ...]
+
+Look into a running relay. The settings are those of `obscura serve`: with no OBSCURA_REDIS_URL
+it is the server that runs in the data directory. USER is a username or a user id.
+
+  user USER          who this is, and how much there is of them
+  inbox USER         what waits for them: how many, how much, since when
+  sessions USER      where they are logged in
+  nodes              which nodes are connected
+  stats              Redis, and how much is in it
+  end-sessions USER  log them out everywhere
+  delete-user USER   log them out, remove all that is kept of them, free the name
+
+  --json             one JSON value, for scripts
+  --yes              do not ask before the last two
+"""
+
+_OF_A_USER = {"user", "inbox", "sessions", "end-sessions", "delete-user"}
+_OF_ALL = {"nodes", "stats"}
+_CHANGES = {"end-sessions": "log out everywhere", "delete-user": "delete for good"}
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsEnded:
+    user_id: UUID
+    username: str | None
+    sessions_ended: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserDeleted:
+    user_id: UUID
+    username: str | None
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    command: str
+    user: str
+    flags: Sequence[str]  # of settings
+    json: bool
+    confirmed: bool
+
+
+def inspect(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run ``obscura inspect`` with the arguments behind it, and return the exit code."""
+    if {"-h", "--help"} & set(argv):
+        print(USAGE, end="")
+        return 0
+    request = _parse(argv)
+    if request is None:
+        print(USAGE, end="", file=sys.stderr)
+        return 2
+    try:
+        settings = load(request.flags, environ)
+        if request.command in _CHANGES and not request.confirmed:
+            _confirm(request.command, asyncio.run(_find(settings, request.user)))
+        answer = asyncio.run(_ask(settings, request))
+    except (ObscuraError, KeyboardInterrupt) as error:
+        print(f"obscura: {error or 'stopped'}", file=sys.stderr)
+        return 1
+    print(as_json(answer) if request.json else as_table(answer))
+    return 0
+
+
+def _parse(argv: Sequence[str]) -> _Request | None:
+    command, *rest = [*argv, ""]
+    user = ""
+    if command in _OF_A_USER:
+        user, *rest = rest
+        if user in {"", "--json", "--yes"}:
+            return None
+    elif command not in _OF_ALL:
+        return None
+    flags = [word for word in rest if word not in {"", "--json", "--yes"}]
+    return _Request(command, user, flags, "--json" in rest, "--yes" in rest)
+
+
+def _confirm(command: str, subject: Subject) -> None:
+    """Have the operator type the user's name, or their id; outside the event loop, so that Ctrl-C works.
+
+    Raises:
+        ObscuraError: Something else was typed.
+    """
+    expected = subject.username or str(subject.user_id)
+    print(f"{_CHANGES[command]}: {expected} ({subject.user_id})", file=sys.stderr)
+    print("Type the name to go on: ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().rstrip("\n") != expected:
+        raise ObscuraError("nothing was changed")
+
+
+async def _find(settings: Settings, user: str) -> Subject:
+    async with open_relay(settings) as relay:
+        return await relay.find(user)
+
+
+async def _ask(settings: Settings, request: _Request) -> Answer:
+    async with open_relay(settings) as relay:
+        if request.command == "nodes":
+            return await relay.inspection.nodes()
+        if request.command == "stats":
+            return await relay.inspection.server()
+        if request.command == "delete-user":
+            return await _delete(relay, await relay.find(request.user))
+        return await _about(relay, request.command, await relay.find_account(request.user))
+
+
+async def _about(relay: Relay, command: str, subject: Subject) -> Answer:
+    match command:
+        case "inbox":
+            return await relay.inspection.inbox(subject.user_id)
+        case "sessions":
+            return await relay.inspection.sessions(subject.user_id)
+        case "end-sessions":
+            return SessionsEnded(subject.user_id, subject.username, await relay.removal.end_sessions(subject.user_id))
+    account = await relay.inspection.account(subject.user_id)
+    if account is None:
+        raise ObscuraError("the user was deleted a moment ago")
+    return account
+
+
+async def _delete(relay: Relay, subject: Subject) -> UserDeleted:
+    await relay.removal.delete_account(subject.user_id, subject.username)
+    return UserDeleted(subject.user_id, subject.username, deleted=True)

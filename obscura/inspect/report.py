@@ -1,0 +1,92 @@
+"""Answers as an operator reads them: tables for eyes, JSON for scripts.
+
+An answer is a dataclass, or a list of them. The names of its fields say how a value is
+shown: ``_bytes`` as a size, ``_secs`` as a duration, a moment in UTC.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import Field, asdict
+from datetime import datetime
+from typing import Any, ClassVar, Protocol
+from uuid import UUID
+
+
+class Record(Protocol):
+    """A dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+Answer = Record | Sequence[Record]
+
+_GAP = "  "
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+_SPANS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+def as_json(answer: Answer) -> str:
+    """One JSON value: times in ISO 8601, sizes in bytes, durations in seconds, null for what is not there."""
+    value = [asdict(record) for record in answer] if isinstance(answer, Sequence) else asdict(answer)
+    return json.dumps(value, default=_plain, indent=2)
+
+
+def as_table(answer: Answer) -> str:
+    """A record one field per line, a list one record per line under a heading."""
+    if not isinstance(answer, Sequence):
+        return _aligned([[_label(name), _shown(name, value)] for name, value in asdict(answer).items()])
+    if not answer:
+        return "none"
+    rows = [asdict(record) for record in answer]
+    return _aligned([[*map(_label, rows[0])], *([_shown(name, row[name]) for name in row] for row in rows)])
+
+
+def _aligned(rows: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _label(name: str) -> str:
+    for suffix in ("_at", "_bytes", "_secs"):
+        name = name.removesuffix(suffix)
+    return name.replace("_", " ")
+
+
+def _shown(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S} UTC"
+    if name.endswith("_bytes"):
+        return _size(value)
+    if name.endswith("_secs"):
+        return _span(value)
+    text = str(value)
+    return text if text.isprintable() else text.encode("unicode_escape").decode()  # a name is not to steer a terminal
+
+
+def _size(count: float) -> str:
+    for unit in _UNITS:
+        if count < 1024 or unit == _UNITS[-1]:
+            break
+        count /= 1024
+    return f"{count:.0f} {unit}" if unit == _UNITS[0] else f"{count:.1f} {unit}"
+
+
+def _span(secs: int) -> str:
+    parts = []
+    for unit, length in _SPANS:
+        count, secs = divmod(secs, length)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2]) or "0 s"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    assert isinstance(value, UUID), value
+    return str(value)

@@ -1,0 +1,86 @@
+"""Parts of a node that follow from its settings alone: rules, limits, stores outside Redis."""
+
+import os
+
+from obscura.blobs import Blobs
+from obscura.blobs.directory import DirectoryBlobs
+from obscura.blobs.s3 import S3Blobs, S3Bucket
+from obscura.config import Settings
+from obscura.crypto.passwords import Passwords
+from obscura.gateway.session import SocketRules
+from obscura.services.sessions import SessionRules, retry_key
+from obscura.store.messages import Limits
+from obscura.store.rate_limits import Bucket
+from obscura.telemetry import PASSWORDS_WAITING
+
+_MINUTE_SECS = 60
+_DAY_SECS = 86_400
+_PASSWORDS_WAITING_PER_WORKER = 40  # about a second's work
+
+
+def session_rules(settings: Settings, jwt_secret: str) -> SessionRules:
+    """Lifetimes and number of sessions. ``jwt_secret`` is the one that signs."""
+    return SessionRules(
+        settings.access_token_ttl_secs,
+        int(settings.refresh_token_ttl_days * _DAY_SECS * 1000),
+        settings.max_sessions_per_account,
+        retry_key(jwt_secret) if settings.refresh_token_retry else None,
+    )
+
+
+def inbox_limits(settings: Settings) -> Limits:
+    """What one inbox may hold."""
+    return Limits(settings.max_inbox_size, settings.max_inbox_bytes, ttl_ms(settings))
+
+
+def ttl_ms(settings: Settings) -> int:
+    """How long messages and attachments are kept."""
+    return int(settings.ttl_days * _DAY_SECS * 1000)
+
+
+def socket_rules(settings: Settings) -> SocketRules:
+    """How every socket is served."""
+    return SocketRules(
+        page_size=settings.batch_limit,
+        outbound_size=settings.ws_outbound_buffer_size,
+        write_timeout_secs=settings.ws_write_timeout_secs,
+        ping_interval_secs=settings.ws_ping_interval_secs,
+        ping_timeout_secs=settings.ws_ping_timeout_secs,
+        max_unwritten_acks=2 * settings.max_inbox_size,
+    )
+
+
+def make_blobs(settings: Settings) -> Blobs:
+    """The store of attachments: a bucket if one is named, else a directory."""
+    if settings.storage_bucket is None:
+        return DirectoryBlobs(settings.storage_dir or settings.data_dir / "attachments")
+    return S3Blobs(
+        S3Bucket(
+            settings.storage_bucket,
+            settings.storage_region,
+            settings.storage_endpoint,
+            settings.storage_access_key,
+            settings.storage_secret_key,
+            settings.storage_force_path_style,
+        )
+    )
+
+
+def make_passwords(settings: Settings) -> Passwords:
+    """The threads that hash passwords; the caller closes them."""
+    workers = settings.password_workers or max(1, (os.cpu_count() or 2) - 1)
+    passwords = Passwords(workers, workers * _PASSWORDS_WAITING_PER_WORKER)
+    PASSWORDS_WAITING.set_function(lambda: passwords.waiting)
+    return passwords
+
+
+def login_bucket(settings: Settings) -> Bucket:
+    """Failed logins, per name."""
+    per_second = settings.login_rate_limit_per_minute / _MINUTE_SECS
+    return Bucket("login", per_second, settings.login_rate_limit_burst, "Too many failed logins to this name")
+
+
+def bundle_bucket(settings: Settings) -> Bucket:
+    """Bundle fetches, per target and client."""
+    per_second = settings.bundle_rate_limit_per_minute / _MINUTE_SECS
+    return Bucket("bundle", per_second, settings.bundle_rate_limit_burst, "Too many requests for the keys of this user")

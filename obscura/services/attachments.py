@@ -1,0 +1,164 @@
+"""Attachments: taken in and given out as streams, removed when they expire."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from obscura.blobs import Blobs
+from obscura.errors import BadRequest, NotFound, RequestTimeout, Unavailable
+from obscura.store.attachments import Attachment, AttachmentStore
+from obscura.telemetry import ATTACHMENT_BYTES_IN, ATTACHMENT_BYTES_OUT, ATTACHMENTS_EXPIRED
+
+log = logging.getLogger(__name__)
+
+_UPLOAD_MAX_SECS = 3000
+_ABANDONED_AFTER_MS = 3_600_000  # when every upload is over for sure
+_REMOVALS_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A finished upload. ``expires_at`` is in whole seconds since the epoch."""
+
+    id: UUID
+    expires_at: int
+
+
+class Attachments:
+    """Args:
+    max_bytes: Of one attachment.
+    ttl_ms: How long one is kept.
+    """
+
+    def __init__(
+        self,
+        store: AttachmentStore,
+        blobs: Blobs,
+        max_bytes: int,
+        ttl_ms: int,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._max_bytes = max_bytes
+        self._ttl_ms = ttl_ms
+        self._now = now
+
+    async def upload(self, declared_bytes: int | None, chunks: AsyncIterator[bytes]) -> Stored:
+        """Store a stream under a new id, in constant memory. It may be empty.
+
+        An error of ``chunks`` passes as it is. Whatever is raised, nothing can be read of the
+        upload, and what was stored goes at once or at a later clean-up.
+
+        Raises:
+            BadRequest: Longer than the maximum, by its declared length or as it turns out.
+            RequestTimeout: It took the better part of an hour.
+            Unavailable: The blob store or Redis is away.
+        """
+        if declared_bytes is not None and declared_bytes > self._max_bytes:
+            raise BadRequest("Attachment too large")
+        attachment_id = uuid4()
+        abandoned_ms = self._now_ms() + _ABANDONED_AFTER_MS
+        await self._store.begin(attachment_id, abandoned_ms)
+        meter = _Meter(chunks, self._max_bytes)
+        try:
+            await self._put(attachment_id, meter)
+        except Unavailable:
+            raise  # a store at fault is not asked for more: it stays listed for the clean-up
+        except BaseException:
+            await asyncio.shield(self._discard(attachment_id))
+            raise
+        attachment = Attachment(meter.size_bytes, self._now_ms() + self._ttl_ms)
+        if not await self._store.finish(attachment_id, abandoned_ms, attachment):
+            raise Unavailable("an upload was cleaned up before it was finished")
+        ATTACHMENT_BYTES_IN.inc(meter.size_bytes)
+        return Stored(attachment_id, attachment.expires_ms // 1000)
+
+    async def find(self, attachment_id: UUID) -> Attachment:
+        """What is known of a stored attachment.
+
+        Raises:
+            NotFound: There is none, or it has expired.
+        """
+        found = await self._store.find(attachment_id)
+        if found is None or found.expires_ms <= self._now_ms():
+            raise NotFound("Attachment not found or expired")
+        return found
+
+    @asynccontextmanager
+    async def read(self, attachment_id: UUID, first: int, count: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        """``count`` bytes from ``first`` on, as a stream; see `Blobs.get` for the faults it raises."""
+        if count == 0:
+            yield _nothing()
+            return
+        async with self._blobs.get(str(attachment_id), first, count) as chunks:
+            yield _metered(chunks)
+
+    async def sweep(self, batch_size: int) -> None:
+        """Remove what has expired or was never finished.
+
+        Raises:
+            Unavailable: A store fails. What is left stays listed, and is due again in a minute.
+        """
+        while due := await self._store.claim_due(batch_size):
+            slots = asyncio.Semaphore(_REMOVALS_AT_ONCE)
+            outcomes = await asyncio.gather(*(self._expire(one, slots) for one in due), return_exceptions=True)
+            for failure in filter(None, outcomes):
+                raise failure
+
+    async def _expire(self, attachment_id: UUID, slots: asyncio.Semaphore) -> None:
+        async with slots:
+            await self._remove(attachment_id)
+            ATTACHMENTS_EXPIRED.inc()
+
+    async def _put(self, attachment_id: UUID, meter: "_Meter") -> None:
+        try:
+            async with asyncio.timeout(_UPLOAD_MAX_SECS):
+                await self._blobs.put(str(attachment_id), meter.counted())
+        except TimeoutError as error:
+            raise RequestTimeout("The upload took too long") from error
+
+    async def _discard(self, attachment_id: UUID) -> None:
+        try:
+            await self._remove(attachment_id)
+        except Unavailable:
+            log.info("what is left of an upload waits for the clean-up")
+
+    async def _remove(self, attachment_id: UUID) -> None:
+        await self._store.hide(attachment_id)
+        await self._blobs.delete(str(attachment_id))
+        await self._store.forget(attachment_id)  # last: while its bytes may be there it stays listed
+
+    def _now_ms(self) -> int:
+        return int(self._now() * 1000)
+
+
+class _Meter:
+    """Counts a stream, and ends it when it is too long."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], max_bytes: int) -> None:
+        self._chunks = chunks
+        self._max_bytes = max_bytes
+        self.size_bytes = 0
+
+    async def counted(self) -> AsyncIterator[bytes]:
+        async for chunk in self._chunks:
+            self.size_bytes += len(chunk)
+            if self.size_bytes > self._max_bytes:
+                raise BadRequest("Attachment too large")
+            yield chunk
+
+
+async def _metered(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        ATTACHMENT_BYTES_OUT.inc(len(chunk))
+        yield chunk
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""

@@ -1,0 +1,58 @@
+"""What an operator may end: the sessions of an account, and the account.
+
+Deleting has an order in which a crash at any point is harmless, and after which the
+same call finishes what was begun:
+
+1. the sessions end, in the shared list first: a crash leaves an account that can log in
+2. the account goes in one step, unless somebody logged in since: then once more from 1
+3. keys that may be left go; all of them die by themselves, and nothing reads them
+4. the name is freed, last, since by it the call finds what is left to do; after a crash
+   before, the next registration of it frees it
+"""
+
+from uuid import UUID
+
+from obscura.errors import Unavailable
+from obscura.services.sessions import Sessions
+from obscura.store.accounts import AccountStore
+from obscura.store.messages import MessageStore
+from obscura.store.sessions import SessionStore
+
+_ATTEMPTS = 20
+
+
+class Removal:
+    def __init__(
+        self, accounts: AccountStore, session_store: SessionStore, messages: MessageStore, sessions: Sessions
+    ) -> None:
+        self._accounts = accounts
+        self._session_store = session_store
+        self._messages = messages
+        self._sessions = sessions
+
+    async def end_sessions(self, user_id: UUID) -> int:
+        """End every session of an account, with its sockets and access tokens; returns how many there were.
+
+        Raises:
+            StoreUnavailable: Some may have ended, and then for good.
+        """
+        session_ids = await self._session_store.all_of(user_id)
+        await self._sessions.end(user_id, session_ids)
+        return len(session_ids)
+
+    async def delete_account(self, user_id: UUID, username: str | None) -> None:
+        """End all sessions, remove every key of the account and free its name, if it is known. Safe to repeat.
+
+        Raises:
+            Unavailable: Redis is away, or somebody logs in again and again. It may be done in part.
+        """
+        for _ in range(_ATTEMPTS):
+            await self.end_sessions(user_id)
+            if await self._accounts.delete(user_id):
+                break
+        else:
+            raise Unavailable("the account is being logged in to all the time")
+        await self._accounts.delete_remnants(user_id)
+        await self._messages.forget_expiry(user_id)
+        if username is not None:
+            await self._accounts.release(username, user_id)

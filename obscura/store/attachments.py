@@ -1,0 +1,70 @@
+"""What Redis knows of attachments: which exist, how large they are, when they expire.
+
+An id is entered for clean-up before its first byte is stored, gets its hash after the
+last, and is moved to its real expiry at the very end. A crash in between leaves nothing
+that is never cleaned up, and nothing that can be read half. The hash and the expiry lie
+in different slots of a Cluster, hence the steps.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from obscura.store import keyspace
+from obscura.store.connection import Argument, Connection
+from obscura.store.scripts import Scripts
+
+CLAIM_MS = 60_000
+"""What could not be removed is due again after so long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A stored attachment; times are milliseconds since the epoch."""
+
+    size_bytes: int
+    expires_ms: int
+
+
+class AttachmentStore:
+    """The hash of each attachment, and the index of when they are due for removal."""
+
+    def __init__(self, connection: Connection, scripts: Scripts) -> None:
+        self._connection = connection
+        self._scripts = scripts
+
+    async def begin(self, attachment_id: UUID, abandoned_ms: int) -> None:
+        """Enter an upload for clean-up at ``abandoned_ms``, unless `finish` comes before. Safe to repeat."""
+        await self._connection.call("ZADD", keyspace.ATTACHMENT_EXPIRY, abandoned_ms, str(attachment_id))
+
+    async def finish(self, attachment_id: UUID, abandoned_ms: int, attachment: Attachment) -> bool:
+        """Make a whole upload readable until it expires. False: the clean-up has taken it. Safe to repeat.
+
+        Raises:
+            StoreUnavailable: No reply. It may be readable, and is cleaned up in any case.
+        """
+        key = keyspace.attachment(attachment_id)
+        await self._connection.call("HSET", key, "size", attachment.size_bytes, "expires_at", attachment.expires_ms)
+        await self._connection.call("PEXPIREAT", key, attachment.expires_ms)
+        args: list[Argument] = [str(attachment_id), abandoned_ms, attachment.expires_ms]
+        if await self._scripts.run("attachments_finish", [keyspace.ATTACHMENT_EXPIRY], args):
+            return True
+        await self._connection.call("DEL", key)
+        return False
+
+    async def find(self, attachment_id: UUID) -> Attachment | None:
+        """None: never stored whole, or expired."""
+        size, expires = await self._connection.call("HMGET", keyspace.attachment(attachment_id), "size", "expires_at")
+        return None if size is None else Attachment(int(size), int(expires))
+
+    async def claim_due(self, max_count: int) -> list[UUID]:
+        """Attachments to remove by Redis's clock, the longest overdue first; due again after `CLAIM_MS`."""
+        reply = await self._scripts.run("attachments_claim", [keyspace.ATTACHMENT_EXPIRY], [max_count, CLAIM_MS])
+        return [UUID(attachment_id.decode()) for attachment_id in reply]
+
+    async def hide(self, attachment_id: UUID) -> None:
+        """Have it found no more; its bytes are about to go. Safe to repeat."""
+        await self._connection.call("DEL", keyspace.attachment(attachment_id))
+
+    async def forget(self, attachment_id: UUID) -> None:
+        """Its bytes are gone. Safe to repeat."""
+        await self._connection.call("ZREM", keyspace.ATTACHMENT_EXPIRY, str(attachment_id))

@@ -1,0 +1,209 @@
+"""What an operator may look at: counts, times and sizes, read without changing anything.
+
+Nothing here returns a password hash, a token's digest, a key or a message.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from obscura.store import keyspace
+from obscura.store.connection import CLIENT_NAME, Connection
+from obscura.store.requirements import parse_info
+
+_KEYS_PER_SCAN = 1000
+_MAX_SCANS = 200  # past them the number of accounts is an estimate
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """One account. Unconfirmed: its registration is under way, or died and will be forgotten."""
+
+    id: UUID
+    username: str
+    confirmed: bool
+    created_at: datetime
+    registration_id: int
+    signed_pre_key_id: int
+    one_time_pre_keys: int
+    waiting_messages: int
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True)
+class InboxView:
+    """What waits for one account; what has expired counts until it is cleaned up."""
+
+    user_id: UUID
+    messages: int
+    total_bytes: int
+    oldest_at: datetime | None
+    newest_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """One session; ``refreshed_at`` is None if it never was."""
+
+    id: UUID
+    created_at: datetime
+    refreshed_at: datetime | None
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One node, as Redis sees it; ``address`` is where its connections come from."""
+
+    id: str
+    address: str
+    connections: int
+    connected_secs: int
+    listening: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServerView:
+    """Redis, and what is in it.
+
+    Attributes:
+        accounts_counted: Whether ``accounts`` is a count; else it is an estimate.
+        memory_limit_bytes: None if there is none.
+        inboxes_noted: Those that will be looked after once their oldest message has expired.
+        inboxes_due: Those of them that wait for the clean-up at this moment.
+    """
+
+    redis_version: str
+    redis_uptime_secs: int
+    nodes: int
+    accounts: int
+    accounts_counted: bool
+    keys: int
+    memory_bytes: int
+    memory_limit_bytes: int | None
+    operations_per_sec: int
+    append_only_file: str
+    ended_sessions: int
+    inboxes_noted: int
+    inboxes_due: int
+
+
+class Inspection:
+    """Every call raises `StoreUnavailable` when Redis is away, and may be repeated."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def account(self, user_id: UUID) -> AccountView | None:
+        """None: there is no such account."""
+        fields = ("username", "created_at", "registration_id", "signed_pre_key_id")
+        key, call = keyspace.account(user_id), self._connection.call
+        username, *numbers = await call("HMGET", key, *fields)
+        if username is None:
+            return None
+        created_ms, registration_id, signed_id = map(int, numbers)
+        return AccountView(
+            id=user_id,
+            username=username.decode(),
+            confirmed=await call("PTTL", key) < 0,
+            created_at=_moment(created_ms),
+            registration_id=registration_id,
+            signed_pre_key_id=signed_id,
+            one_time_pre_keys=await call("ZCARD", keyspace.one_time_order(user_id)),
+            waiting_messages=await call("XLEN", keyspace.inbox(user_id)),
+            sessions=len(await self.sessions(user_id)),
+        )
+
+    async def inbox(self, user_id: UUID) -> InboxView:
+        key, call = keyspace.inbox(user_id), self._connection.call
+        count: int = await call("XLEN", key)
+        if not count:
+            return InboxView(user_id, 0, 0, None, None)
+        size = await call("HGET", keyspace.account(user_id), "inbox_bytes")
+        oldest = await call("XRANGE", key, "-", "+", "COUNT", 1)
+        newest = await call("XREVRANGE", key, "+", "-", "COUNT", 1)
+        return InboxView(user_id, count, int(size or 0), *(_entry_moment(entries) for entries in (oldest, newest)))
+
+    async def sessions(self, user_id: UUID) -> list[SessionView]:
+        """Those alive, the one that expires first first."""
+        listed = await self._connection.call("ZRANGE", keyspace.sessions(user_id), 0, -1, "WITHSCORES")
+        views = []
+        for text, expires_ms in zip(listed[::2], listed[1::2], strict=True):
+            session_id = UUID(text.decode())
+            times = await self._connection.call(
+                "HMGET", keyspace.session(user_id, session_id), "created_at", "rotated_at"
+            )
+            created, refreshed = (_moment(int(ms)) if ms else None for ms in times)
+            if created:  # else it has expired and is still listed
+                views.append(SessionView(session_id, created, refreshed, _moment(int(float(expires_ms)))))
+        return views
+
+    async def nodes(self) -> list[NodeView]:
+        """Every node that is connected to this Redis."""
+        clients: defaultdict[str, list[Mapping[str, str]]] = defaultdict(list)
+        for line in (await self._connection.call("CLIENT", "LIST")).decode().splitlines():
+            client = dict(field.partition("=")[::2] for field in line.split(" "))
+            owner, _, node_id = client["name"].partition(":")
+            if owner == CLIENT_NAME and node_id:
+                clients[node_id].append(client)
+        probes = await self._connection.call("PUBSUB", "CHANNELS", keyspace.ALL_PROBES)
+        listening = keyspace.nodes_of_probes(channel.decode() for channel in probes)
+        return [
+            _node_view(node_id, clients[node_id], node_id in listening) for node_id in sorted({*clients, *listening})
+        ]
+
+    async def server(self) -> ServerView:
+        call = self._connection.call
+        info = parse_info(await call("INFO"))
+        now_secs = int((await call("TIME"))[0])
+        accounts, counted = await self._count_accounts()
+        return ServerView(
+            redis_version=info["redis_version"],
+            redis_uptime_secs=int(info["uptime_in_seconds"]),
+            nodes=len(await self.nodes()),
+            accounts=accounts,
+            accounts_counted=counted,
+            keys=await call("DBSIZE"),
+            memory_bytes=int(info["used_memory"]),
+            memory_limit_bytes=int(info["maxmemory"]) or None,
+            operations_per_sec=int(info["instantaneous_ops_per_sec"]),
+            append_only_file=_append_only_state(info),
+            ended_sessions=await call("ZCOUNT", keyspace.ENDED_SESSIONS, now_secs, "+inf"),
+            inboxes_noted=await call("ZCARD", keyspace.INBOX_EXPIRY),
+            inboxes_due=await call("ZCOUNT", keyspace.INBOX_EXPIRY, "-inf", now_secs * 1000),
+        )
+
+    async def _count_accounts(self) -> tuple[int, bool]:
+        """The number of names, and whether all keys were looked at; else it is what the keys looked at suggest."""
+        cursor, found = b"0", 0
+        for _ in range(_MAX_SCANS):
+            cursor, names = await self._connection.call(
+                "SCAN", cursor, "MATCH", keyspace.ALL_USERNAMES, "COUNT", _KEYS_PER_SCAN
+            )
+            found += len(names)
+            if cursor == b"0":
+                return found, True
+        keys: int = await self._connection.call("DBSIZE")
+        return round(found * keys / (_MAX_SCANS * _KEYS_PER_SCAN)), False
+
+
+def _node_view(node_id: str, clients: list[Mapping[str, str]], listening: bool) -> NodeView:
+    addresses = {client["addr"].rpartition(":")[0] for client in clients}
+    ages_secs = [int(client["age"]) for client in clients]
+    return NodeView(node_id, ", ".join(sorted(addresses)), len(clients), max(ages_secs, default=0), listening)
+
+
+def _append_only_state(info: Mapping[str, str]) -> str:
+    if info["aof_enabled"] == "0":
+        return "off"
+    return f"on, last write {info['aof_last_write_status']}, {info.get('aof_delayed_fsync', '0')} delayed syncs"
+
+
+def _moment(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def _entry_moment(entries: list[list[bytes]]) -> datetime | None:
+    return _moment(int(entries[0][0].partition(b"-")[0])) if entries else None

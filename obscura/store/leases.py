@@ -1,0 +1,33 @@
+"""Leases: what one node of all may do at a time."""
+
+from obscura.store.connection import Connection
+from obscura.store.scripts import Scripts
+
+
+class Lease:
+    """One lease; whoever takes it holds it until it is released or runs out.
+
+    Args:
+        key: Its name in Redis.
+    """
+
+    def __init__(self, connection: Connection, scripts: Scripts, key: str) -> None:
+        self._connection = connection
+        self._scripts = scripts
+        self._key = key
+
+    async def take(self, token: str, hold_ms: int) -> bool:
+        """Become the holder, under a token nobody else has. False: somebody is it already.
+
+        Raises:
+            StoreUnavailable: No reply. It may be taken, as after a cancellation: `release` it.
+        """
+        return await self._connection.call("SET", self._key, token, "NX", "PX", hold_ms) is not None
+
+    async def renew(self, token: str, hold_ms: int) -> bool:
+        """Hold it for ``hold_ms`` from now on. False: it ran out. Safe to repeat."""
+        return bool(await self._scripts.run("leases_renew", [self._key], [token, hold_ms]))
+
+    async def release(self, token: str) -> None:
+        """Give it back, if it is still held. Safe to repeat."""
+        await self._scripts.run("leases_release", [self._key], [token])
