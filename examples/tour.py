@@ -35,7 +35,7 @@ def main() -> None:
 
 
 async def tour(url: str) -> None:
-    async with aiohttp.ClientSession(url) as http:
+    async with aiohttp.ClientSession(url, middlewares=(patiently,)) as http:
         alice, bob = await register(http, "alice"), await register(http, "bob")
         print(f"alice is {alice.id}")
         print(f"bob is {bob.id}")
@@ -58,6 +58,14 @@ async def tour(url: str) -> None:
         for user in (alice, bob):
             await log_out(http, user)
         print("both are logged out")
+
+
+async def patiently(request: aiohttp.ClientRequest, send_on: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Wait for as long as the server asks, and try again; a client for people gives up some day."""
+    while (response := await send_on(request)).status in (429, 503):
+        response.release()
+        await asyncio.sleep(int(response.headers["Retry-After"]))
+    return response
 
 
 @dataclass

@@ -12,9 +12,12 @@ from uuid import UUID
 
 import pytest
 
+from obscura.config import Settings
 from obscura.node import Node
 from obscura.store import keyspace
+from tests.conftest import StartNode
 from tests.support.client import DEADLINE_SECS, Api
+from tests.support.limits import NO_LIMITS
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
@@ -33,9 +36,16 @@ async def run(*command: str, **environ: str) -> str:
     return output.decode()
 
 
-async def test_the_script_holds_its_conversation(node: Node, redis_server: RedisServer) -> None:
+@pytest.fixture
+async def limited_node(start_node: StartNode, own_redis: RedisServer) -> Node:
+    """A node as a reader starts it: with the limits that other tests do without."""
+    limits = {name: Settings.model_fields[name].default for name in NO_LIMITS}
+    return await start_node(redis_url=own_redis.url, **limits)
+
+
+async def test_the_script_holds_its_conversation(limited_node: Node, own_redis: RedisServer) -> None:
     """examples/tour.py runs to its end against a node, and leaves an empty inbox behind: all was acked."""
-    output = await run(sys.executable, "examples/tour.py", f"http://127.0.0.1:{node.api_port}")
+    output = await run(sys.executable, "examples/tour.py", f"http://127.0.0.1:{limited_node.api_port}")
     alice, bob = re.findall(rf"^\w+ is ({UUID_TEXT})$", output, re.MULTILINE)
     assert f"received: hello bob (from {alice[0]})" in output
     assert f"received: are you there? (from {alice[0]})" in output
@@ -43,7 +53,7 @@ async def test_the_script_holds_its_conversation(node: Node, redis_server: Redis
     assert output.count("received:") == 3
     assert output.endswith("both are logged out\n")
     assert "alice has bob's keys: signed 1, one-time 1" in output
-    with redis_server.client as client:
+    with own_redis.client as client:
         await eventually(lambda: client.exists(keyspace.inbox(UUID(bob[0]))) == 0)
 
 
