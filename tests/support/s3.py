@@ -23,8 +23,8 @@ BUCKET = "attachments"
 
 
 def find_versitygw() -> str | None:
-    """The program that OBSCURA_TEST_VERSITYGW names, else the one on PATH."""
-    return os.environ.get("OBSCURA_TEST_VERSITYGW") or shutil.which("versitygw")
+    """The program that TEST_VERSITYGW names, else the one on PATH."""
+    return os.environ.get("TEST_VERSITYGW") or shutil.which("versitygw")
 
 
 class S3Server:
