@@ -14,6 +14,7 @@ from obscura.store import keyspace
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import Api, User
 from tests.support.keys import Device, one_time_keys
+from tests.support.logins import is_let_in, refreshed
 from tests.support.outages import is_refusal, patiently, paused
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
@@ -48,20 +49,6 @@ def digest(refresh_token: str) -> str:
 def age_exchange(redis: "Redis", user: User) -> None:
     """Move the exchange of the user's refresh token out of the window for races."""
     redis.hincrby(session_key(user), f"rotated:{digest(user.refresh_token)}", -RACE_WINDOW_MS - 1)
-
-
-async def refreshed(user: User) -> User:
-    """The same login with the tokens of a refresh."""
-    answer = await user.api.refresh(user.refresh_token)
-    assert answer.status == 200, answer
-    return User(user.api, user.name, user.device, answer.json["token"], answer.json["refreshToken"])
-
-
-async def is_let_in(user: User) -> bool:
-    """Whether the access token is accepted; anything but 201 or 401 fails."""
-    status = (await user.send(user, b"hello")).status
-    assert status in (201, 401), status
-    return status == 201
 
 
 async def is_refused(user: User) -> bool:

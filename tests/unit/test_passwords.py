@@ -137,10 +137,12 @@ async def test_a_cancelled_caller_frees_the_place_of_a_waiting_job(pool: Bounded
 
 
 async def test_closing_twice_is_fine() -> None:
-    """A second close does nothing."""
+    """A second close does nothing; the pool stays closed."""
     pool = BoundedPool(workers=1, max_waiting=0)
     pool.close()
     pool.close()
+    with pytest.raises(RuntimeError):
+        await pool.run(lambda: "too late")
 
 
 async def test_a_hash_has_the_recommended_parameters(passwords: Passwords) -> None:
