@@ -2,14 +2,16 @@
 #   docker build -t obscura .
 #   docker run -p 3000:3000 -v obscura-data:/data obscura
 #   docker exec CONTAINER obscura inspect stats
+# With traces: docker build --build-arg 'EXTRAS=[otel]' -t obscura .
 # Settings are OBSCURA_* variables: see config/example.env. No secret belongs into an image.
 
 FROM python:3.13-slim AS build
+ARG EXTRAS=
 RUN python -m venv /opt/obscura
 COPY setup.cfg pyproject.toml README.md /source/
 COPY lua /source/lua
 COPY obscura /source/obscura
-RUN /opt/obscura/bin/pip install --no-cache-dir --disable-pip-version-check /source \
+RUN /opt/obscura/bin/pip install --no-cache-dir --disable-pip-version-check "/source${EXTRAS}" \
     && /opt/obscura/bin/pip uninstall --yes --quiet pip
 
 FROM python:3.13-slim

@@ -35,6 +35,14 @@ async def register_pair(port: int) -> tuple[str, str]:
         return (await api.register()).token, (await api.register()).id
 
 
+def write_script(folder: Path, token: str) -> Path:
+    """The script with which wrk sends a message of 512 bytes."""
+    body, script = folder / "body", folder / "post.lua"
+    body.write_bytes(encrypted(bytes(506)))
+    script.write_text(_SCRIPT % {"body": body, "token": token})
+    return script
+
+
 def requests_per_second(url: str, script: Path, seconds: int, connections: int) -> float:
     """What wrk measures. Fails on any answer that is no success."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), url]
@@ -54,10 +62,8 @@ def main() -> None:
     options = parser.parse_args()
     rates: dict[str, list[float]] = {"bare": [], "obscura": []}
     with tempfile.TemporaryDirectory() as folder, node() as relay, bare_server() as bare:
-        body, script = Path(folder) / "body", Path(folder) / "post.lua"
         token, recipient = asyncio.run(register_pair(relay.port))
-        body.write_bytes(encrypted(bytes(506)))
-        script.write_text(_SCRIPT % {"body": body, "token": token})
+        script = write_script(Path(folder), token)
         for _ in range(options.rounds):
             for name, port in (("bare", bare.port), ("obscura", relay.port)):
                 url = f"http://127.0.0.1:{port}/v1/messages/{recipient}"

@@ -34,7 +34,7 @@ else:
 
 _USAGE = """\
 usage: obscura serve [--config FILE] [--SETTING VALUE ...]
-       obscura inspect COMMAND [USER] [--json] [--yes] [--config FILE] [--SETTING VALUE ...]
+       obscura inspect COMMAND [USER] [--by name|id] [--json] [--yes] [--config FILE] [--SETTING VALUE ...]
        obscura serve --help
        obscura inspect --help
        obscura --version

@@ -23,6 +23,7 @@ from obscura.config_types import (
     Count,
     CountOrZero,
     Days,
+    HttpUrl,
     JwtSecrets,
     LogLevel,
     Milliseconds,
@@ -30,6 +31,7 @@ from obscura.config_types import (
     Origins,
     Port,
     Rate,
+    Ratio,
     RedisUrl,
     Seconds,
     Setting,
@@ -47,6 +49,7 @@ _SECS_PER_DAY = 86_400
 _SHOWN_CHARS = 60  # of a wrong value
 
 _node = topic("Node")
+_traces = topic("Traces")
 _redis = topic("Redis and data")
 _accounts = topic("Accounts and sessions")
 _keys = topic("Keys")
@@ -74,6 +77,11 @@ class Settings(BaseModel):
     log_format: Literal["text", "json"] = _node("text", "How a log line is written: text or json.")
     log_level: LogLevel = _node("info", "Least level that is logged: debug, info, warning or error.")
     health_db_timeout_ms: Milliseconds = _node(2000, "Milliseconds that /readyz waits for Redis.")
+
+    otlp_endpoint: HttpUrl | None = _traces(
+        None, "Base URL of an OpenTelemetry collector for traces, over OTLP/HTTP; unset: no traces."
+    )
+    otlp_sample_ratio: Ratio = _traces(1, "Share of the traces that is sent, from 0 to 1.")
 
     redis_url: RedisUrl | None = _redis(
         None,
@@ -107,6 +115,8 @@ class Settings(BaseModel):
 
     max_pre_keys: Count = _keys(100, "One-time pre-keys kept per account.")
     pre_key_refill_threshold: CountOrZero = _keys(20, "One-time pre-keys left below which a client is told.")
+    pre_key_reserve: CountOrZero = _keys(0, "Last one-time pre-keys of an account, kept for callers who are logged in.")
+    bundle_requires_login: bool = _keys(False, "Whether only who is logged in gets key bundles: true or false.")
 
     ttl_days: Days = _messages(30, "Days a message waits for its recipient; may be fractional.")
     max_message_bytes: Size = _messages(2 * 2**20, "Bytes of one message's body.")
@@ -117,6 +127,7 @@ class Settings(BaseModel):
 
     max_sockets: Count = _gateway(20_000, "Open sockets of this node.")
     max_sockets_per_account: Count = _gateway(8, "Open sockets of one account on this node.")
+    max_sockets_per_address: Count = _gateway(1000, "Open sockets of one client address on this node.")
     ws_outbound_buffer_size: Count = _gateway(32, "Messages held in memory for a slow socket.")
     ws_write_timeout_secs: Seconds = _gateway(10, "Seconds after which a socket that takes nothing is closed.")
     ws_ack_batch_size: Count = _gateway(50, "Acks gathered before they are written to Redis.")
@@ -164,6 +175,8 @@ class Settings(BaseModel):
             wrong.append("OBSCURA_REDIS_URL needs OBSCURA_JWT_SECRET, the same on every node that uses that Redis")
         if self.max_inbox_bytes < self.max_message_bytes:
             wrong.append("OBSCURA_MAX_INBOX_BYTES must not be smaller than OBSCURA_MAX_MESSAGE_BYTES")
+        if self.pre_key_reserve >= self.max_pre_keys:
+            wrong.append("OBSCURA_PRE_KEY_RESERVE must be smaller than OBSCURA_MAX_PRE_KEYS")
         if wrong:
             raise ValueError("\n".join(wrong))
         return self

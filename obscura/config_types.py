@@ -125,6 +125,18 @@ def _one_redis(url: str) -> str:
     return url
 
 
+def _http_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in {"http", "https"} and bool(parts.hostname) and not (parts.query or parts.fragment)
+        _ = parts.port  # raises for one that is no number
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError("must be like http://collector:4318 or https://collector.example")
+    return url
+
+
 def only(value: int, reason: str) -> AfterValidator:
     """Refuse everything but ``value``, for a setting that a later version will widen."""
 
@@ -157,5 +169,7 @@ Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_entries)]
 JwtSecret = Annotated[str, AfterValidator(_long_enough)]
 JwtSecrets = Annotated[tuple[JwtSecret, ...], BeforeValidator(_entries)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Ratio = Annotated[float, Field(ge=0, le=1)]
 RedisUrl = Annotated[str, AfterValidator(_one_redis)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_level)]

@@ -8,6 +8,7 @@ ObscuraError
         TooManyRequests 429 (says when to come back)
     Unavailable 503        our doing: says when to come back
         StoreUnavailable   no reply from Redis; the command may or may not have run
+        TooManyLogins      more passwords are to be hashed than there are threads for
         BlobStoreUnavailable (in `blobs`)   the attachments' store is away or fails
     StartupError           stops `obscura serve` with one sentence and exit code 1
         SettingsError      a wrong or unknown setting
@@ -119,9 +120,11 @@ class Unavailable(ObscuraError):
 
     Attributes:
         retry_after_secs: Whole seconds after which a retry makes sense.
+        cause: What is at fault, in the metrics.
     """
 
     status = 503
+    cause = "other"
     public_text = "Service temporarily unavailable, try again later"
 
     def __init__(self, message: str = "", retry_after_secs: int = 1) -> None:
@@ -135,6 +138,14 @@ class StoreUnavailable(Unavailable):
     Unless the text says otherwise the command may have run: do not repeat it
     blindly.
     """
+
+    cause = "redis"
+
+
+class TooManyLogins(Unavailable):
+    """Every thread for passwords is taken, and every place in the queue for them. Nothing was done."""
+
+    cause = "password queue"
 
 
 class StartupError(ObscuraError):

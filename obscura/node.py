@@ -40,11 +40,13 @@ from obscura.store.messages import MessageStore
 from obscura.store.rate_limits import Bucket, RateLimit
 from obscura.store.sessions import SessionStore
 from obscura.telemetry import EVENT_GAPS
+from obscura.tracing import Tracing, make_tracing
 
 log = logging.getLogger(__name__)
 
 _READS_AT_ONCE = 128  # inbox pages in memory, of 256 KiB each
 _RETRY_SECS = 0.2
+_TRACES_SHARE = 0.2  # of the shutdown timeout
 
 
 class Node:
@@ -59,6 +61,8 @@ class Node:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._draining = False
+        self._id = str(uuid4())
+        self._tracing: Tracing | None = None
         self._running = AsyncExitStack()  # what to stop, in the reverse order of its start
         self._stopping: asyncio.Task[None] | None = None
         self._resuming: asyncio.Task[None] | None = None
@@ -69,9 +73,10 @@ class Node:
         """Come up whole, or leave nothing running.
 
         Raises:
-            StartupError: A port is taken, Redis cannot be had, the data directory is in use.
+            StartupError: A port is taken, Redis cannot be had, the data directory is in use, a part is not installed.
         """
         try:
+            self._start_tracing()
             await self._start_database()
             await self._start_storage()
             self._build_services()
@@ -97,6 +102,13 @@ class Node:
             self._stopping = asyncio.create_task(self._running.aclose())
         await asyncio.shield(self._stopping)
 
+    def _start_tracing(self) -> None:
+        settings = self._settings
+        if settings.otlp_endpoint is not None:
+            self._tracing = make_tracing(settings.otlp_endpoint, settings.otlp_sample_ratio, self._id)
+            # A share of the shutdown timeout, for all else has stopped by then, and most likely early.
+            self._running.push_async_callback(self._tracing.stop, settings.shutdown_timeout_secs * _TRACES_SHARE)
+
     async def _start_database(self) -> None:
         settings = self._settings
         url = settings.redis_url
@@ -108,7 +120,7 @@ class Node:
             self.redis_description = f"data in {settings.data_dir.absolute()}\nlook inside: {embedded.cli_line}"
         else:
             self.redis_description = "data in the Redis of OBSCURA_REDIS_URL"
-        self._database = Database(url, str(uuid4()), self._on_event, self._on_resumed)
+        self._database = Database(url, self._id, self._on_event, self._on_resumed)
         events = self._database.events
         self._hub = Hub(
             subscribe=lambda user_id: events.subscribe(keyspace.events(user_id)),
@@ -139,8 +151,7 @@ class Node:
             KeyStore(connection, scripts, PUBLISH),
             self._sessions,
             RateLimit(scripts, parts.bundle_bucket(settings)),
-            settings.pre_key_refill_threshold,
-            settings.max_pre_keys,
+            parts.key_rules(settings),
         )
         self._messages = Messages(message_store, int(settings.messaging_cleanup_interval_secs * 1000))
         self._accounts = Accounts(
@@ -178,9 +189,7 @@ class Node:
         acks = Acks(self._messages.acknowledge, settings.ws_ack_batch_size, settings.ws_ack_flush_interval_ms / 1000)
         self._acks = acks
         services = SocketServices(rules, self._messages, self._keys, acks, asyncio.Semaphore(_READS_AT_ONCE))
-        self._gateway = Gateway(
-            self._hub, services, self._sessions, settings.max_sockets, settings.max_sockets_per_account
-        )
+        self._gateway = Gateway(self._hub, services, self._sessions, parts.socket_limits(settings))
 
     async def _listen(self) -> None:
         settings = self._settings
@@ -195,11 +204,13 @@ class Node:
         self.management_port = await self._open(management_server, settings.mgmt_port)
 
         api = HttpServer(api_routes(), max(settings.max_message_bytes, MAX_JSON_BYTES), patience_secs)
+        api.tracing = self._tracing
         self._limit(api)
         api.app[AUTHENTICATE] = self._sessions.authenticate
         api.app[accounts.ACCOUNTS] = self._accounts
         api.app[accounts.SESSIONS] = self._sessions
         api.app[keys.KEYS] = self._keys
+        api.app[keys.BUNDLE_REQUIRES_LOGIN] = settings.bundle_requires_login
         api.app[attachments.ATTACHMENTS] = self._attachments
         api.app[messages.MESSAGES] = self._messages
         api.app[messages.MAX_MESSAGE_BYTES] = settings.max_message_bytes

@@ -4,14 +4,17 @@ import os
 
 from obscura.blobs import Blobs
 from obscura.blobs.directory import DirectoryBlobs
+from obscura.blobs.observed import ObservedBlobs
 from obscura.blobs.s3 import S3Blobs, S3Bucket
 from obscura.config import Settings
 from obscura.crypto.passwords import Passwords
+from obscura.gateway.limits import SocketLimits
 from obscura.gateway.session import SocketRules
+from obscura.services.keys import KeyRules
 from obscura.services.sessions import SessionRules, retry_key
 from obscura.store.messages import Limits
 from obscura.store.rate_limits import Bucket
-from obscura.telemetry import PASSWORDS_WAITING
+from obscura.telemetry import PASSWORDS_RUNNING, PASSWORDS_WAITING
 
 _MINUTE_SECS = 60
 _DAY_SECS = 86_400
@@ -26,6 +29,11 @@ def session_rules(settings: Settings, jwt_secret: str) -> SessionRules:
         settings.max_sessions_per_account,
         retry_key(jwt_secret) if settings.refresh_token_retry else None,
     )
+
+
+def key_rules(settings: Settings) -> KeyRules:
+    """How many one-time pre-keys there may be, and for whom."""
+    return KeyRules(settings.max_pre_keys, settings.pre_key_refill_threshold, settings.pre_key_reserve)
 
 
 def inbox_limits(settings: Settings) -> Limits:
@@ -50,20 +58,26 @@ def socket_rules(settings: Settings) -> SocketRules:
     )
 
 
+def socket_limits(settings: Settings) -> SocketLimits:
+    """How many sockets there may be."""
+    return SocketLimits(
+        settings.max_sockets, per_account=settings.max_sockets_per_account, per_address=settings.max_sockets_per_address
+    )
+
+
 def make_blobs(settings: Settings) -> Blobs:
     """The store of attachments: a bucket if one is named, else a directory."""
     if settings.storage_bucket is None:
-        return DirectoryBlobs(settings.storage_dir or settings.data_dir / "attachments")
-    return S3Blobs(
-        S3Bucket(
-            settings.storage_bucket,
-            settings.storage_region,
-            settings.storage_endpoint,
-            settings.storage_access_key,
-            settings.storage_secret_key,
-            settings.storage_force_path_style,
-        )
+        return ObservedBlobs(DirectoryBlobs(settings.storage_dir or settings.data_dir / "attachments"))
+    bucket = S3Bucket(
+        settings.storage_bucket,
+        settings.storage_region,
+        settings.storage_endpoint,
+        settings.storage_access_key,
+        settings.storage_secret_key,
+        settings.storage_force_path_style,
     )
+    return ObservedBlobs(S3Blobs(bucket))
 
 
 def make_passwords(settings: Settings) -> Passwords:
@@ -71,6 +85,7 @@ def make_passwords(settings: Settings) -> Passwords:
     workers = settings.password_workers or max(1, (os.cpu_count() or 2) - 1)
     passwords = Passwords(workers, workers * _PASSWORDS_WAITING_PER_WORKER)
     PASSWORDS_WAITING.set_function(lambda: passwords.waiting)
+    PASSWORDS_RUNNING.set_function(lambda: passwords.running)
     return passwords
 
 

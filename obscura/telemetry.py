@@ -8,36 +8,163 @@ Prometheus's, with bounded labels that name no user.
 import json
 import logging
 import math
+import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from typing import Any
+from functools import cache
+from importlib.metadata import version
+from typing import Any, TypeVar
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, disable_created_metrics
+
+from obscura.histograms import Histogram, Requests, Series
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request being served, in every log line written on its behalf."""
 
-REQUESTS = Counter("obscura_http_requests_total", "HTTP requests answered.", ["route", "status"])
-MESSAGES_SENT = Counter("obscura_messages_sent_total", "Messages stored in an inbox.")
-MESSAGES_DELIVERED = Counter("obscura_messages_delivered_total", "Envelopes written to a socket.")
-MESSAGES_ACKED = Counter("obscura_messages_acked_total", "Messages removed because their recipient acked them.")
-MESSAGES_DROPPED = Counter("obscura_messages_dropped_total", "Messages removed for an inbox's limits or age by a send.")
-MESSAGES_EXPIRED = Counter("obscura_messages_expired_total", "Messages removed by the clean-up because they expired.")
-ATTACHMENT_BYTES_IN = Counter("obscura_attachment_bytes_in_total", "Bytes of attachments stored.")
-ATTACHMENT_BYTES_OUT = Counter("obscura_attachment_bytes_out_total", "Bytes of attachments read for downloads.")
-ATTACHMENTS_EXPIRED = Counter("obscura_attachments_expired_total", "Attachments and broken uploads cleaned up.")
-FRAMES_IGNORED = Counter("obscura_gateway_frames_ignored_total", "Frames from clients that meant nothing.", ["reason"])
+trace_id: ContextVar[str] = ContextVar("trace_id", default="")
+"""The trace that the request belongs to, in the same lines; empty while there are no traces."""
+
+LABEL_VALUES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "obscura_http_server_errors": {"cause": ("redis", "storage", "password queue", "other", "fault")},
+    "obscura_rate_limited": {"tier": ("standard", "auth", "login", "bundle", "sockets", "sockets_of_address")},
+    "obscura_gateway_frames_ignored": {"reason": ("text", "no ack", "foreign id")},
+    "obscura_gateway_sockets_closed": {
+        "reason": (
+            *("device replaced", "internal error", "no closing handshake", "ping timeout", "protocol error"),
+            *("Server shutting down", "session revoked", "too many connections", "write timeout"),
+        )
+    },
+    "obscura_sessions_started": {"by": ("registration", "login")},
+    "obscura_sessions_ended": {"reason": ("logout", "takeover", "token reused", "too many")},
+    "obscura_storage_errors": {"operation": ("put", "get", "delete")},
+}
+"""All that a label of a counter can be: every series is there from the start, so that its first rise is seen."""
+
+# Of answers and of Redis: the second is the time within which a request is refused while Redis is away.
+_ANSWER_BOUNDS = (0.001, 0.0025, 0.005, 0.025, 0.1, 0.5, 2, 10)
+_REDIS_BOUNDS = (0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.05, 0.25, 2)
+_STORAGE_BOUNDS = (0.005, 0.025, 0.1, 0.5, 2, 10, 60)
+_SOCKET_BOUNDS = (1, 10, 60, 600, 3600, 21_600, 86_400)
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # they double what is scraped, and nothing draws them
+
+
+def _counter(name: str, documentation: str) -> Counter:
+    values = LABEL_VALUES.get(name, {})
+    counter = Counter(name, documentation, tuple(values))
+    for label in values:
+        for value in values[label]:
+            counter.labels(value)
+    return counter
+
+
+REQUESTS = Requests("obscura_http_requests", "obscura_http_request_duration_seconds", _ANSWER_BOUNDS)
+REQUESTS_ABORTED = _counter("obscura_http_requests_aborted", "HTTP requests that ended without an answer.")
+SERVER_ERRORS = _counter("obscura_http_server_errors", "HTTP requests answered 500 or 503, by what was at fault.")
+
+MESSAGES_SENT = _counter("obscura_messages_sent", "Messages stored in an inbox.")
+MESSAGES_DELIVERED = _counter("obscura_messages_delivered", "Envelopes written to a socket.")
+MESSAGES_ACKED = _counter("obscura_messages_acked", "Messages removed because their recipient acked them.")
+MESSAGES_DROPPED = _counter("obscura_messages_dropped", "Messages removed for an inbox's limits or age by a send.")
+MESSAGES_EXPIRED = _counter("obscura_messages_expired", "Messages removed by the clean-up because they expired.")
+
 SOCKETS = Gauge("obscura_gateway_sockets", "Open gateway sockets.")
-SOCKETS_CLOSED = Counter("obscura_gateway_sockets_closed_total", "Gateway sockets ended by the server.", ["reason"])
-EVENT_GAPS = Counter("obscura_events_gaps_total", "Times this node was deaf to its events.")
-PRE_KEYS_LOW = Counter("obscura_pre_keys_low_total", "Bundle fetches that took an account below the threshold.")
-TAKEOVERS = Counter("obscura_takeovers_total", "Devices replaced.")
-RATE_LIMITED = Counter("obscura_rate_limited_total", "Requests answered 429, by the limit they met.", ["tier"])
-REFRESH_REUSED = Counter("obscura_refresh_reused_total", "Sessions ended because a refresh token was used again.")
+SOCKET_SECONDS = Histogram("obscura_gateway_socket_duration_seconds", "How long sockets lasted.", [], _SOCKET_BOUNDS)
+SOCKETS_CLOSED = _counter("obscura_gateway_sockets_closed", "Gateway sockets ended by the server.")
+FRAMES_IGNORED = _counter("obscura_gateway_frames_ignored", "Frames from clients that meant nothing.")
+
+EVENT_GAPS = _counter("obscura_events_gaps", "Times this node was deaf to its events.")
+EVENT_PROBE_SECONDS = Histogram(
+    "obscura_events_probe_duration_seconds",
+    "From the publishing of a probe until this node heard it.",
+    [],
+    _REDIS_BOUNDS,
+)
+EVENT_SILENCE = Gauge("obscura_events_silence_seconds", "Since this node last heard a probe of its own.")
+REDIS_SECONDS = Histogram(
+    "obscura_redis_operation_duration_seconds",
+    "Until Redis had answered a script or a command, the wait for a connection included.",
+    ["operation"],
+    _REDIS_BOUNDS,
+)
+REDIS_ERRORS = Counter("obscura_redis_errors", "Scripts and commands without an answer that counts.", ["operation"])
+REDIS_CONNECTED = Gauge("obscura_redis_connected", "Whether the command connection stands.")
+REDIS_RECONNECTS = _counter("obscura_redis_reconnects", "Times the command connection was made again.")
+EMBEDDED_RESTARTS = _counter("obscura_embedded_redis_restarts", "Times the node's own redis-server ended by itself.")
+
+PRE_KEYS_LOW = _counter("obscura_pre_keys_low", "Bundle fetches that took an account below the threshold.")
+PRE_KEYS_EXHAUSTED = _counter("obscura_pre_keys_exhausted", "Bundles handed out without a one-time pre-key.")
+PRE_KEYS_WITHHELD = _counter(
+    "obscura_pre_keys_withheld", "Bundles given without a one-time pre-key, to callers who were not logged in."
+)
+TAKEOVERS = _counter("obscura_takeovers", "Devices replaced.")
+RATE_LIMITED = _counter("obscura_rate_limited", "Requests answered 429, by the limit they met.")
+SESSIONS_STARTED = _counter("obscura_sessions_started", "Sessions started.")
+SESSIONS_REFRESHED = _counter("obscura_sessions_refreshed", "Refresh tokens exchanged.")
+SESSIONS_ENDED = _counter("obscura_sessions_ended", "Sessions ended before they expired.")
+REFRESH_REUSED = _counter("obscura_refresh_reused", "Sessions ended because a refresh token was used again.")
 PASSWORDS_WAITING = Gauge("obscura_password_hashes_waiting", "Password hashes waiting for a thread.")
-PASSWORDS_REFUSED = Counter("obscura_password_hashes_refused_total", "Logins and registrations refused as too many.")
+PASSWORDS_RUNNING = Gauge("obscura_password_hashes_running", "Password hashes under way.")
+PASSWORDS_REFUSED = _counter("obscura_password_hashes_refused", "Logins and registrations refused as too many.")
+PASSWORD_SECONDS = Histogram(
+    "obscura_password_hash_duration_seconds", "Of password hashes: the wait, and the run.", ["phase"], _ANSWER_BOUNDS
+)
+
+ATTACHMENT_BYTES_IN = _counter("obscura_attachment_bytes_in", "Bytes of attachments stored.")
+ATTACHMENT_BYTES_OUT = _counter("obscura_attachment_bytes_out", "Bytes of attachments read for downloads.")
+ATTACHMENTS_EXPIRED = _counter("obscura_attachments_expired", "Attachments and broken uploads cleaned up.")
+STORAGE_SECONDS = Histogram(
+    "obscura_storage_operation_duration_seconds",
+    "Of the attachments' store; a put lasts as long as the upload, a get until its first byte can be read.",
+    ["operation"],
+    _STORAGE_BOUNDS,
+)
+STORAGE_ERRORS = _counter("obscura_storage_errors", "Operations of the attachments' store that failed.")
+
+SPANS_EXPORTED = _counter("obscura_trace_spans_exported", "Spans that the collector took.")
+SPANS_DROPPED = _counter("obscura_trace_spans_dropped", "Spans thrown away since the collector was away or slow.")
+BUILD = Gauge("obscura_build_info", "Which version runs, on which Python; always 1.", ["version", "python"])
+BUILD.labels(version("obscura"), platform.python_version()).set(1)
+
+T = TypeVar("T")
+
+_PROBE_TIMES = EVENT_PROBE_SECONDS.of()
+
+
+def probe_heard(started: float) -> None:
+    """Note that this node heard a probe of its own, which it began to send at ``started``."""
+    heard = time.perf_counter()
+    _PROBE_TIMES.observe(heard - started)
+    EVENT_SILENCE.set_function(lambda: time.perf_counter() - heard)
+
+
+async def timed(operation: str, call: Awaitable[T]) -> T:
+    """Await a call to Redis and count it.
+
+    Args:
+        operation: The name of its script or command.
+
+    Raises:
+        Exception: What the call raises; counted too.
+    """
+    times, errors = _redis_series(operation)
+    started = time.perf_counter()
+    try:
+        return await call
+    except Exception:
+        errors.inc()
+        raise
+    finally:
+        times.observe(time.perf_counter() - started)
+
+
+@cache
+def _redis_series(operation: str) -> tuple[Series, Counter]:
+    return REDIS_SECONDS.of(operation), REDIS_ERRORS.labels(operation)
+
 
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -112,6 +239,8 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     fields = {name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS}
     if request := request_id.get():
         fields["request_id"] = request
+    if trace := trace_id.get():
+        fields["trace_id"] = trace
     return fields
 
 

@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from aiohttp import web
 
-from obscura.api import accounts, attachments, gateway, keys, management, messages
+from obscura.api import accounts, attachments, docs, gateway, keys, management, messages
 
 
 def api_routes() -> list[web.RouteDef]:
@@ -36,6 +36,9 @@ def standard_routes() -> list[web.RouteDef]:
         web.head("/v1/attachments/{id}", attachments.download),
         web.get("/v1/gateway", gateway.open_gateway, allow_head=False),
         web.get("/openapi.yaml", openapi),
+        web.get("/docs", docs.page),
+        web.get("/docs/", docs.page_with_slash),
+        web.get("/docs/{name}", docs.asset),
     ]
 
 

@@ -1,18 +1,10 @@
 """/v1/attachments: streams in, streams out."""
 
-import asyncio
-from collections.abc import AsyncIterator
-
 import orjson
 from aiohttp import web
 
-from obscura.api.middleware import (
-    BODY_STALL_SECS,
-    body_chunks,
-    refuse_compressed_body,
-    require_user,
-    uuid_in_path,
-)
+from obscura.api.downloads import client_has, send_chunks
+from obscura.api.middleware import body_chunks, refuse_compressed_body, require_user, uuid_in_path
 from obscura.api.ranges import parse_range
 from obscura.services.attachments import Attachments
 
@@ -36,7 +28,7 @@ async def download(request: web.Request) -> web.StreamResponse:
     attachment = await attachments.find(attachment_id)
     etag = f'"{attachment_id}"'  # the bytes of an id never change
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Content-Disposition": "attachment"}
-    if _has(request.headers.get("If-None-Match", ""), etag):
+    if client_has(request, etag):
         return web.Response(status=304, headers=headers)
     is_in_parts = request.method == "GET" and request.headers.get("If-Range", etag) == etag
     part = parse_range(request.headers.get("Range"), attachment.size_bytes) if is_in_parts else None
@@ -48,30 +40,5 @@ async def download(request: web.Request) -> web.StreamResponse:
     response.content_length = count
     if request.method == "GET":
         async with attachments.read(attachment_id, first, count) as chunks:
-            await _send(request, response, chunks)
+            await send_chunks(request, response, chunks)
     return response
-
-
-def _has(if_none_match: str, etag: str) -> bool:
-    known = [one.strip().removeprefix("W/") for one in if_none_match.split(",")]
-    return etag in known or known == ["*"]
-
-
-async def _send(request: web.Request, response: web.StreamResponse, chunks: AsyncIterator[bytes]) -> None:
-    """Send what comes. A store that fails at once can still be answered with an error."""
-    stall_secs = request.app[BODY_STALL_SECS]
-    chunk = await anext(chunks, b"")
-    await response.prepare(request)
-    try:
-        while chunk:
-            async with asyncio.timeout(stall_secs):
-                await response.write(chunk)
-            chunk = await anext(chunks, b"")
-    except BaseException as error:
-        # The headers promised more: only a broken connection tells the client that it got less.
-        if request.transport is not None:
-            request.transport.abort()
-        if isinstance(error, TimeoutError | OSError):
-            raise ConnectionResetError("the client is gone, or takes nothing") from error
-        raise
-    await response.write_eof()

@@ -4,7 +4,7 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from obscura.api.middleware import AUTHENTICATE
+from obscura.api.middleware import AUTHENTICATE, CLIENT_OF
 from obscura.errors import Unauthorized
 from obscura.gateway.server import Gateway
 
@@ -18,4 +18,5 @@ async def open_gateway(request: web.Request) -> web.StreamResponse:
     if not token:
         raise Unauthorized("Missing token")
     claims = request.app[AUTHENTICATE](token)
-    return await request.app[GATEWAY].serve(request, claims.user_id, claims.session_id)
+    client = request.app[CLIENT_OF](request)
+    return await request.app[GATEWAY].serve(request, claims.user_id, claims.session_id, client)

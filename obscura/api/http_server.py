@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -12,11 +12,21 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import _ErrInfo
 from aiohttp.web_request import BaseRequest
 
-from obscura.api.middleware import BODY_STALL_SECS, answering, error_response, malformed, on_response_prepare
+from obscura.api.middleware import (
+    BODY_STALL_SECS,
+    answering,
+    check_expectation,
+    error_response,
+    malformed,
+    on_response_prepare,
+)
+from obscura.telemetry import SERVER_ERRORS
+from obscura.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
 _MAX_HEADER_BYTES = 16_384
+_READ_AHEAD_BYTES = 65_536  # of a body, per connection: many uploads at once are to cost little memory
 _CUT_OFF_SECS = 0.1  # for requests that outlast a stop, to take note
 _FIRST_REQUEST_SECS = 0.05  # for connections made a moment before a stop, to bring their request
 
@@ -29,7 +39,12 @@ class HttpServer:
         shutdown_timeout_secs: How long a stop waits for requests in flight.
         body_stall_secs: A body of which nothing comes for this long is given up.
         keep_alive_secs: A connection on which no whole head of a request comes for this long is closed.
+
+    Attributes:
+        tracing: Makes spans of the requests; to be set before `start`.
     """
+
+    tracing: Tracing | None = None
 
     def __init__(
         self,
@@ -40,7 +55,7 @@ class HttpServer:
         keep_alive_secs: float = 75.0,
     ) -> None:
         self.app = web.Application(client_max_size=max_body_bytes)
-        self.app.add_routes(routes)
+        self.app.add_routes(_checking_expectations(routes))
         self.app.on_response_prepare.append(on_response_prepare)
         self.app[BODY_STALL_SECS] = body_stall_secs
         self.port = 0
@@ -60,7 +75,7 @@ class HttpServer:
         await self._runner.setup()
         server = self._runner.server
         assert server is not None
-        server.request_handler = answering(server.request_handler)  # type: ignore[assignment]  # every one is a Request
+        server.request_handler = answering(server.request_handler, self.tracing)  # type: ignore[assignment]  # every one is a Request
         server.request_factory = _ignoring_host(server.request_factory)
         loop = asyncio.get_running_loop()
 
@@ -72,6 +87,7 @@ class HttpServer:
                 access_log=None,  # its way to say no
                 auto_decompress=False,
                 keepalive_timeout=self._keep_alive_secs,
+                read_bufsize=_READ_AHEAD_BYTES,
                 max_line_size=_MAX_HEADER_BYTES,
                 max_field_size=_MAX_HEADER_BYTES,
             )
@@ -152,6 +168,12 @@ class _Connections:
         await self._none.wait()
 
 
+def _checking_expectations(routes: Iterable[web.RouteDef]) -> Iterator[web.RouteDef]:
+    for route in routes:
+        options = {**route.kwargs, "expect_handler": check_expectation}
+        yield web.RouteDef(route.method, route.path, route.handler, options)
+
+
 def _ignoring_host(factory: Callable[..., BaseRequest]) -> Callable[..., BaseRequest]:
     """Have ``GET http://host/path`` served as ``GET /path``; RFC 9112 section 3.2.2 asks for the former to be accepted.
 
@@ -216,6 +238,7 @@ class _RequestHandler(web.RequestHandler):
         if status == 400:
             response = malformed()
         else:
+            SERVER_ERRORS.labels("fault").inc()
             log.error("an error of the server's own", exc_info=exc)
             response = error_response(500, "Internal server error")
         response.force_close()

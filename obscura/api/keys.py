@@ -4,9 +4,11 @@ from aiohttp import web
 
 from obscura import wire
 from obscura.api.middleware import CLIENT_OF, read_json_body, require_user, uuid_in_path
+from obscura.errors import Unauthorized
 from obscura.services.keys import Keys
 
 KEYS = web.AppKey("keys", Keys)
+BUNDLE_REQUIRES_LOGIN = web.AppKey("bundle_requires_login", bool)
 
 
 async def post_keys(request: web.Request) -> web.Response:
@@ -19,6 +21,22 @@ async def post_keys(request: web.Request) -> web.Response:
 
 async def get_bundle(request: web.Request) -> web.Response:
     """GET /v1/keys/{userId}: a pre-key bundle; uses up one one-time pre-key."""
+    is_logged_in = _is_logged_in(request)
     user_id = uuid_in_path(request, "userId")
-    bundle = await request.app[KEYS].take_bundle(user_id, request.app[CLIENT_OF](request))
+    bundle = await request.app[KEYS].take_bundle(user_id, request.app[CLIENT_OF](request), is_logged_in)
     return web.Response(body=wire.bundle_body(bundle), content_type="application/json")
+
+
+def _is_logged_in(request: web.Request) -> bool:
+    """Whether the caller shows a token that holds. The contract asks for none, so a bad one is as good as none.
+
+    Raises:
+        Unauthorized: This server gives bundles to nobody else.
+    """
+    try:
+        require_user(request)
+    except Unauthorized:
+        if request.app[BUNDLE_REQUIRES_LOGIN]:
+            raise
+        return False
+    return True

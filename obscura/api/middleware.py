@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from http import HTTPStatus
 from uuid import UUID, uuid4
 
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
 
 from obscura.crypto.tokens import AccessClaims
 from obscura.errors import (
@@ -26,7 +26,8 @@ from obscura.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from obscura.telemetry import REQUESTS, Seldom, request_id
+from obscura.telemetry import REQUESTS, REQUESTS_ABORTED, SERVER_ERRORS, Seldom, request_id
+from obscura.tracing import Tracing, serving
 from obscura.wire import error_body
 
 _REFUSED = "request refused"
@@ -45,29 +46,38 @@ MAX_JSON_BYTES = 1_048_576
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _NO_ROUTE = "unknown"
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+_OTHER_METHOD = "other"
 _LEAST_BODY_BYTES_PER_SEC = 4096  # a slow mobile link; who is slower holds the request open on purpose
+_BODY_CHUNK_BYTES = 65_536  # all that has arrived would be some hundred KiB of each upload
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_NOT_CACHED = "no-store"  # where a handler says nothing else
 _SECURITY_HEADERS = {
-    "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",  # the gateway's URL carries a token
     "Server": "obscura",
     "X-Content-Type-Options": "nosniff",
 }
 
 
-def answering(handler: Handler) -> Handler:
-    """Have ``handler``'s errors answered in JSON and each request identified, logged and counted."""
+def answering(handler: Handler, tracing: Tracing | None = None) -> Handler:
+    """Have ``handler``'s errors answered in JSON and each request identified, logged, counted and perhaps traced."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         started = time.perf_counter()
         given = request.headers.get(REQUEST_ID_HEADER, "")
         request_id.set(given if _SANE_REQUEST_ID.fullmatch(given) else str(uuid4()))
-        response = await _respond(handler, request)
-        resource = request.match_info.route.resource
-        _record(request.method, resource.canonical if resource else _NO_ROUTE, response.status, started)
+        try:
+            response = await _respond(handler, request)
+        except BaseException:
+            REQUESTS_ABORTED.inc()
+            raise
+        if _waits_for_continue(request):
+            response.force_close()  # who knows whether the body will come all the same
+        _record(request.method, _route_of(request), response.status, started)
         return response
 
-    return answer
+    return answer if tracing is None else _traced(answer, tracing)
 
 
 def malformed() -> web.Response:
@@ -80,9 +90,25 @@ def malformed() -> web.Response:
     return response
 
 
-async def on_response_prepare(_request: web.Request, response: web.StreamResponse) -> None:
+async def check_expectation(request: web.Request) -> None:
+    """aiohttp's hook for ``Expect``: refuse what cannot be met. The 100 waits until the body is wanted.
+
+    RFC 9110 section 10.1.1. So a request that is refused by its head alone is told so at
+    once, and its client does not send a body for nothing.
+
+    Raises:
+        web.HTTPExpectationFailed: It is not 100-continue.
+    """
+    if request.version >= HttpVersion11 and not _expects_continue(request):
+        raise web.HTTPExpectationFailed
+
+
+async def on_response_prepare(request: web.Request, response: web.StreamResponse) -> None:
     """Give an answer the headers that all have: aiohttp's signal before its first byte, the 101's too."""
     _add_headers(response)
+    if response.status == 101 and (span := serving.get()) is not None:
+        serving.set(None)  # the request is over, as far as traces go: a socket lasts for days
+        span.end(_known(request.method), _route_of(request), 101)
 
 
 def error_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -163,10 +189,13 @@ async def body_chunks(request: web.Request) -> AsyncIterator[bytes]:
     now, stall_secs = asyncio.get_running_loop().time, request.app[BODY_STALL_SECS]
     patience_secs = stall_secs  # what is left of it; each byte brings some
     try:
+        if _waits_for_continue(request):
+            await request.writer.write(_CONTINUE)
+            request.writer.output_size = 0  # nothing of the answer itself
         while True:
             began = now()
             async with asyncio.timeout(min(stall_secs, patience_secs)):
-                chunk = await request.content.readany()
+                chunk = await request.content.read(_BODY_CHUNK_BYTES)
             if not chunk:
                 return
             patience_secs += len(chunk) / _LEAST_BODY_BYTES_PER_SEC - (now() - began)
@@ -184,6 +213,15 @@ async def _read_arriving(request: web.Request, max_bytes: int) -> bytes:
         if len(body) > max_bytes:
             raise _too_large(max_bytes)
     return bytes(body)
+
+
+def _expects_continue(request: web.Request) -> bool:
+    return request.version >= HttpVersion11 and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+
+
+def _waits_for_continue(request: web.Request) -> bool:
+    """Whether the client holds its body back until it is asked for; one that sends already does not."""
+    return _expects_continue(request) and not request.content.total_bytes and not request.content.is_eof()
 
 
 def _too_large(max_bytes: int) -> PayloadTooLarge:
@@ -206,6 +244,7 @@ async def _respond(handler: Handler, request: web.Request) -> web.StreamResponse
     except ConnectionError:
         raise  # the client is gone: there is nobody to answer
     except Exception:
+        SERVER_ERRORS.labels("fault").inc()
         log.exception("unexpected error")
         response = error_response(500, "Internal server error")
     if request.writer.output_size > 0:
@@ -214,9 +253,35 @@ async def _respond(handler: Handler, request: web.Request) -> web.StreamResponse
     return response
 
 
+def _traced(handler: Handler, tracing: Tracing) -> Handler:
+    async def trace(request: web.Request) -> web.StreamResponse:
+        span = tracing.begin(request.headers.get("traceparent", ""))
+        serving.set(span)
+        status = None
+        try:
+            response = await handler(request)
+            status = response.status
+            return response
+        finally:
+            serving.set(None)  # the next request on this connection is served by the same task
+            span.end(_known(request.method), _route_of(request), status)
+
+    return trace
+
+
+def _known(method: str) -> str:
+    return method if method in _METHODS else _OTHER_METHOD
+
+
+def _route_of(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else _NO_ROUTE
+
+
 def _refusal(error: RequestError | Unavailable) -> web.Response:
     text = str(error)
     if isinstance(error, Unavailable):
+        SERVER_ERRORS.labels(error.cause).inc()
         log.warning(_REFUSED, extra={"reason": str(error)})
         text = Unavailable.public_text
     headers = {"Retry-After": str(error.retry_after_secs)} if error.retry_after_secs else {}
@@ -231,12 +296,13 @@ def _http_error(error: web.HTTPException) -> web.Response:
 
 
 def _add_headers(response: web.StreamResponse) -> None:
+    response.headers.setdefault(hdrs.CACHE_CONTROL, _NOT_CACHED)
     response.headers.update(_SECURITY_HEADERS)
     response.headers[REQUEST_ID_HEADER] = request_id.get()
 
 
 def _record(method: str, route: str, status: int, started: float) -> None:
-    REQUESTS.labels(route, str(status)).inc()
+    REQUESTS.record(_known(method), route, status, started)
     if log.isEnabledFor(logging.DEBUG):
         ms = round((time.perf_counter() - started) * 1000, 2)
         log.debug("request", extra={"method": method, "route": route, "status": status, "ms": ms})

@@ -8,12 +8,14 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from secrets import token_bytes
+from time import perf_counter
 from typing import Any, TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError, VerifyMismatchError
 
 from obscura import errors
+from obscura.telemetry import PASSWORD_SECONDS
 
 T = TypeVar("T")
 
@@ -39,11 +41,17 @@ class BoundedPool:
         self._places = workers + max_waiting
         # Jobs leave from their own threads; adding to a set and discarding from it are atomic.
         self._jobs: set[Future[Any]] = set()
+        self._waits, self._runs = PASSWORD_SECONDS.of("wait"), PASSWORD_SECONDS.of("run")
 
     @property
     def waiting(self) -> int:
         """How many jobs there are beyond one for each thread."""
         return max(0, len(self._jobs) - self._workers)
+
+    @property
+    def running(self) -> int:
+        """How many jobs have a thread."""
+        return min(len(self._jobs), self._workers)
 
     async def run(self, job: Callable[[], T]) -> T:
         """Run ``job`` in a thread and return its result.
@@ -52,14 +60,18 @@ class BoundedPool:
         its thread is not free before; one that has not begun never does.
 
         Raises:
-            Unavailable: Every place is taken; nothing was started.
+            TooManyLogins: Every place is taken; nothing was started.
         """
         if len(self._jobs) >= self._places:
-            raise errors.Unavailable("Too many logins at once, try again in a moment", retry_after_secs=1)
-        future = self._threads.submit(job)
+            raise errors.TooManyLogins("Too many logins at once, try again in a moment", retry_after_secs=1)
+        submitted = perf_counter()
+        future = self._threads.submit(_timed, job)
         self._jobs.add(future)
         future.add_done_callback(self._jobs.discard)
-        return await asyncio.wrap_future(future)
+        begun, ended, result = await asyncio.wrap_future(future)
+        self._waits.observe(begun - submitted)
+        self._runs.observe(ended - begun)
+        return result
 
     def close(self) -> None:
         """Stop the threads; blocks until the jobs that have begun end. Idempotent.
@@ -67,6 +79,13 @@ class BoundedPool:
         Call it when no caller is left: one that still waits is cancelled.
         """
         self._threads.shutdown(cancel_futures=True)
+
+
+def _timed(job: Callable[[], T]) -> tuple[float, float, T]:
+    """Run a job; with its result return when it began and ended."""
+    begun = perf_counter()
+    result = job()
+    return begun, perf_counter(), result
 
 
 def _lower_priority() -> None:
@@ -83,7 +102,7 @@ class Passwords:
     """Hashes and checks passwords with argon2id, never on the event loop.
 
     Each takes 19 MiB and some 20 ms of a CPU: ``workers`` bounds both, ``max_waiting``
-    bounds how long the last one waits. `hash` and `verify` raise `Unavailable` past that.
+    bounds how long the last one waits. `hash` and `verify` raise `TooManyLogins` past that.
     """
 
     def __init__(self, workers: int, max_waiting: int) -> None:
@@ -95,6 +114,11 @@ class Passwords:
     def waiting(self) -> int:
         """How many logins and registrations wait for a thread."""
         return self._pool.waiting
+
+    @property
+    def running(self) -> int:
+        """How many are being hashed at this moment."""
+        return self._pool.running
 
     async def hash(self, password: str) -> str:
         """Return what to store for ``password``: parameters, salt and hash in one text."""

@@ -4,16 +4,18 @@ import asyncio
 import logging
 import math
 from contextlib import suppress
+from time import perf_counter
 from uuid import UUID
 
 from aiohttp import web
 
 from obscura.errors import BadRequest, StoreUnavailable, TooManyRequests, Unauthorized, Unavailable
 from obscura.gateway.hub import CLOSE_GOING_AWAY, CLOSE_TRY_LATER, Hub
+from obscura.gateway.limits import AddressCounts, SocketLimits
 from obscura.gateway.outbound import Outbound
 from obscura.gateway.session import Session, SocketServices
 from obscura.services.sessions import Sessions
-from obscura.telemetry import RATE_LIMITED, SOCKETS
+from obscura.telemetry import RATE_LIMITED, SOCKET_SECONDS, SOCKETS
 
 log = logging.getLogger(__name__)
 
@@ -25,29 +27,30 @@ _ADMISSION_TIMEOUT_SECS = 1.9  # a request is refused within 2 s when Redis is a
 _ACKS_SHARE, _GOODBYE_SHARE = 0.2, 0.7
 
 
-class Gateway:
-    """Args:
-    max_sockets: Beyond it a socket is told at once to try another node.
-    max_sockets_per_account: Beyond it the request of one is refused.
-    """
+_LIFETIMES = SOCKET_SECONDS.of()
 
-    def __init__(
-        self, hub: Hub, services: SocketServices, sessions: Sessions, max_sockets: int, max_sockets_per_account: int
-    ) -> None:
+
+class Gateway:
+    """Lets the sockets of one node in."""
+
+    def __init__(self, hub: Hub, services: SocketServices, sessions: Sessions, limits: SocketLimits) -> None:
         self._hub = hub
         self._services = services
         self._sessions = sessions
-        self._max_sockets = max_sockets
-        self._max_sockets_per_account = max_sockets_per_account
+        self._limits = limits
+        self._addresses = AddressCounts()
         self._leaving = False
 
-    async def serve(self, request: web.Request, user_id: UUID, session_id: UUID) -> web.WebSocketResponse:
+    async def serve(self, request: web.Request, user_id: UUID, session_id: UUID, client: str) -> web.WebSocketResponse:
         """Upgrade a request and run the socket to its end.
+
+        Args:
+            client: The address that asks, as limits count it.
 
         Raises:
             BadRequest: The request asks for no WebSocket.
             Unauthorized: The session has ended.
-            TooManyRequests: The account has too many sockets here.
+            TooManyRequests: The account or the address has too many sockets here.
             Unavailable: The node is cut off from Redis or from its events, or is leaving.
             ConnectionError: The client has gone.
         """
@@ -57,22 +60,25 @@ class Gateway:
         rules = self._services.rules
         out = Outbound(request, rules.outbound_size, rules.write_timeout_secs)
         session = Session(user_id, session_id, out, self._services)
+        if self._addresses.of(client) >= self._limits.per_address:
+            raise self._too_many("sockets_of_address", "address")
+        self._addresses.add(client)
+        is_listed = False
+        began = perf_counter()
         try:
-            async with asyncio.timeout(_ADMISSION_TIMEOUT_SECS):
-                is_listed = await self._admit(session)
-        except TimeoutError as error:
-            raise StoreUnavailable("Redis is too slow to let a socket in") from error
-        if is_listed:
-            SOCKETS.inc()
-        else:
-            session.close(CLOSE_TRY_LATER, "too many connections")
-        try:
+            is_listed = await self._admit_in_time(session)
+            if is_listed:
+                SOCKETS.inc()
+            else:
+                session.close(CLOSE_TRY_LATER, "too many connections")
             await socket.prepare(request)
             socket.headers.clear()  # a kilobyte that nobody asks for again
             await session.serve(socket)
         finally:
+            self._addresses.remove(client)
             if is_listed:
                 SOCKETS.dec()
+                _LIFETIMES.observe(perf_counter() - began)
                 self._hub.leave(session)
         return socket
 
@@ -95,11 +101,19 @@ class Gateway:
         except TimeoutError:
             log.warning("sockets or acks were left when the time for leaving was over")
 
-    @property
-    def _dead_socket_secs(self) -> int:
-        """After which a socket whose client went away without a word is surely gone."""
+    def _too_many(self, tier: str, whose: str) -> TooManyRequests:
+        """The refusal of a socket; one whose client went away without a word is gone when it says to come back."""
+        RATE_LIMITED.labels(tier).inc()
         rules = self._services.rules
-        return math.ceil(rules.ping_interval_secs + rules.ping_timeout_secs)
+        dead_socket_secs = math.ceil(rules.ping_interval_secs + rules.ping_timeout_secs)
+        return TooManyRequests(f"Too many connections of this {whose}", dead_socket_secs)
+
+    async def _admit_in_time(self, session: Session) -> bool:
+        try:
+            async with asyncio.timeout(_ADMISSION_TIMEOUT_SECS):
+                return await self._admit(session)
+        except TimeoutError as error:
+            raise StoreUnavailable("Redis is too slow to let a socket in") from error
 
     async def _admit(self, session: Session) -> bool:
         """List a session, for the caller to take off again. False: there is no room."""
@@ -108,10 +122,9 @@ class Gateway:
             raise StoreUnavailable("acks of this user cannot be written")
         if self._leaving:
             raise Unavailable("the node is leaving")
-        if self._hub.count_of(session.user_id) >= self._max_sockets_per_account:
-            RATE_LIMITED.labels("sockets").inc()
-            raise TooManyRequests("Too many connections of this account", self._dead_socket_secs)
-        if self._hub.size >= self._max_sockets:
+        if self._hub.count_of(session.user_id) >= self._limits.per_account:
+            raise self._too_many("sockets", "account")
+        if self._hub.size >= self._limits.in_all:
             return False
         await self._hub.join(session)
         try:

@@ -4,6 +4,7 @@ Exit codes: 0, 1 when there is no answer or nothing was changed, 2 when the comm
 itself is not understood.
 """
 
+import argparse
 import asyncio
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,14 +13,15 @@ from uuid import UUID
 
 from obscura.config import Settings, load
 from obscura.errors import ObscuraError
-from obscura.inspect.relay import Relay, Subject, open_relay
+from obscura.inspect.relay import By, Relay, Subject, open_relay
 from obscura.inspect.report import Answer, as_json, as_table
 
 USAGE = """\
-usage: obscura inspect COMMAND [USER] [--json] [--yes] [--config FILE] [--SETTING VALUE ...]
+usage: obscura inspect COMMAND [USER] [--by name|id] [--json] [--yes] [--config FILE] [--SETTING VALUE ...]
 
 Look into a running relay. The settings are those of `obscura serve`: with no OBSCURA_REDIS_URL
-it is the server that runs in the data directory. USER is a username or a user id.
+it is the server that runs in the data directory. USER is a username or a user id: what looks
+like an id is one, unless --by says otherwise.
 
   user USER          who this is, and how much there is of them
   inbox USER         what waits for them: how many, how much, since when
@@ -29,6 +31,7 @@ it is the server that runs in the data directory. USER is a username or a user i
   end-sessions USER  log them out everywhere
   delete-user USER   log them out, remove all that is kept of them, free the name
 
+  --by name|id       what USER is
   --json             one JSON value, for scripts
   --yes              do not ask before the last two
 """
@@ -36,6 +39,11 @@ it is the server that runs in the data directory. USER is a username or a user i
 _OF_A_USER = {"user", "inbox", "sessions", "end-sessions", "delete-user"}
 _OF_ALL = {"nodes", "stats"}
 _CHANGES = {"end-sessions": "log out everywhere", "delete-user": "delete for good"}
+
+_OWN_FLAGS = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+_OWN_FLAGS.add_argument("--by", choices=("name", "id"))
+_OWN_FLAGS.add_argument("--json", action="store_true")
+_OWN_FLAGS.add_argument("--yes", action="store_true")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,7 @@ class UserDeleted:
 class _Request:
     command: str
     user: str
+    by: By | None
     flags: Sequence[str]  # of settings
     json: bool
     confirmed: bool
@@ -73,7 +82,7 @@ def inspect(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         settings = load(request.flags, environ)
         if request.command in _CHANGES and not request.confirmed:
-            _confirm(request.command, asyncio.run(_find(settings, request.user)))
+            _confirm(request.command, asyncio.run(_find(settings, request)))
         answer = asyncio.run(_ask(settings, request))
     except (ObscuraError, KeyboardInterrupt) as error:
         print(f"obscura: {error or 'stopped'}", file=sys.stderr)
@@ -87,12 +96,15 @@ def _parse(argv: Sequence[str]) -> _Request | None:
     user = ""
     if command in _OF_A_USER:
         user, *rest = rest
-        if user in {"", "--json", "--yes"}:
+        if user in {"", "--by", "--json", "--yes"}:
             return None
     elif command not in _OF_ALL:
         return None
-    flags = [word for word in rest if word not in {"", "--json", "--yes"}]
-    return _Request(command, user, flags, "--json" in rest, "--yes" in rest)
+    try:
+        own, flags = _OWN_FLAGS.parse_known_args([word for word in rest if word])
+    except argparse.ArgumentError:
+        return None
+    return _Request(command, user, own.by, flags, own.json, own.yes)
 
 
 def _confirm(command: str, subject: Subject) -> None:
@@ -108,9 +120,9 @@ def _confirm(command: str, subject: Subject) -> None:
         raise ObscuraError("nothing was changed")
 
 
-async def _find(settings: Settings, user: str) -> Subject:
+async def _find(settings: Settings, request: _Request) -> Subject:
     async with open_relay(settings) as relay:
-        return await relay.find(user)
+        return await relay.find(request.user, request.by)
 
 
 async def _ask(settings: Settings, request: _Request) -> Answer:
@@ -120,8 +132,8 @@ async def _ask(settings: Settings, request: _Request) -> Answer:
         if request.command == "stats":
             return await relay.inspection.server()
         if request.command == "delete-user":
-            return await _delete(relay, await relay.find(request.user))
-        return await _about(relay, request.command, await relay.find_account(request.user))
+            return await _delete(relay, await relay.find(request.user, request.by))
+        return await _about(relay, request.command, await relay.find_account(request.user, request.by))
 
 
 async def _about(relay: Relay, command: str, subject: Subject) -> Answer:

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Literal
 from uuid import UUID
 
 from obscura.config import Settings
@@ -19,6 +20,8 @@ from obscura.store.inspection import Inspection
 from obscura.store.messages import Limits, MessageStore
 from obscura.store.scripts import Scripts
 from obscura.store.sessions import SessionStore
+
+By = Literal["name", "id"]
 
 _DAY_MS = 86_400_000
 
@@ -50,24 +53,26 @@ class Relay:
         self.inspection = Inspection(connection)
         self.removal = Removal(self._accounts, session_store, messages, sessions)
 
-    async def find(self, user: str) -> Subject:
-        """Find an account by name or id; what looks like an id is one.
+    async def find(self, user: str, by: By | None = None) -> Subject:
+        """Find an account by name or id; what looks like an id is one, unless ``by`` says otherwise.
 
         Raises:
             NotFound: Nothing is known of it.
         """
-        user_id = _parse_id(user)
-        if user_id is None:
+        user_id = None if by == "name" else _parse_id(user)
+        if user_id is not None:
+            username = await self._accounts.username_of(user_id)
+            if username is not None:
+                return Subject(user_id, username, exists=True)
+        elif by != "id":
             holder = await self._accounts.holder_of(user)
             if holder is not None:
                 return Subject(holder.user_id, user, await self._accounts.exists(holder.user_id))
-        elif (username := await self._accounts.username_of(user_id)) is not None:
-            return Subject(user_id, username, exists=True)
         raise _unknown(user)
 
-    async def find_account(self, user: str) -> Subject:
+    async def find_account(self, user: str, by: By | None = None) -> Subject:
         """As `find`, of accounts that exist."""
-        subject = await self.find(user)
+        subject = await self.find(user, by)
         if not subject.exists:
             raise _unknown(user)
         return subject

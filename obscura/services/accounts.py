@@ -70,7 +70,7 @@ class Accounts:
         if not await self._settle(credentials.username, user_id):
             await self._store.discard(user_id)
             raise Unavailable("a registration took longer than its claim to the name lasts")
-        return await self._sessions.start(user_id)
+        return await self._sessions.start(user_id, "registration")
 
     async def login(self, credentials: Credentials) -> Tokens:
         """Check a password and start a session.
@@ -93,7 +93,7 @@ class Accounts:
             raise
         await self._failures.give_back(credentials.username)
         await self._rehash_if_outdated(login, credentials.password)
-        return await self._sessions.start(login.user_id)
+        return await self._sessions.start(login.user_id, "login")
 
     async def _verified(self, credentials: Credentials) -> Login:
         holder = await self._store.holder_of(credentials.username)

@@ -1,6 +1,7 @@
 """Pre-keys: which upload is a refill and which a takeover, what is allowed, who gets which key."""
 
 import logging
+from dataclasses import dataclass
 from uuid import UUID
 
 from obscura.crypto.curve import PublicKey, verify
@@ -9,7 +10,7 @@ from obscura.errors import BadRequest, NotFound, Unauthorized, Unavailable
 from obscura.services.sessions import Sessions
 from obscura.store.keys import KeyStore, Upload
 from obscura.store.rate_limits import RateLimit
-from obscura.telemetry import PRE_KEYS_LOW, TAKEOVERS
+from obscura.telemetry import PRE_KEYS_EXHAUSTED, PRE_KEYS_LOW, PRE_KEYS_WITHHELD, SESSIONS_ENDED, TAKEOVERS
 from obscura.wire import Bundle, DeviceKeys, KeyUpload, SignedPreKey
 
 log = logging.getLogger(__name__)
@@ -17,40 +18,60 @@ log = logging.getLogger(__name__)
 _ATTEMPTS = 3  # when a takeover or a login comes in between the check and the write
 
 
+@dataclass(frozen=True, slots=True)
+class KeyRules:
+    """How many one-time pre-keys there may be, and for whom.
+
+    Attributes:
+        max_pre_keys: An account may have.
+        threshold: With fewer than this left, their owner is told.
+        reserve: The last so many go to callers who are logged in. Whoever empties an account
+            of its keys takes forward secrecy from the first messages to it (X3DH, section 4.7);
+            for these keys that takes an account, which can be found and removed.
+    """
+
+    max_pre_keys: int
+    threshold: int
+    reserve: int
+
+
 class Keys:
     """Args:
     fetches: Limits how often one client is given the keys of one account.
-    threshold: With fewer one-time pre-keys than this left, their owner is told.
-    max_pre_keys: One-time pre-keys an account may have.
     """
 
-    def __init__(
-        self, store: KeyStore, sessions: Sessions, fetches: RateLimit, threshold: int, max_pre_keys: int
-    ) -> None:
+    def __init__(self, store: KeyStore, sessions: Sessions, fetches: RateLimit, rules: KeyRules) -> None:
         self._store = store
         self._sessions = sessions
         self._fetches = fetches
-        self.threshold = threshold
-        self._max_pre_keys = max_pre_keys
+        self._rules = rules
+        self.threshold = rules.threshold
 
-    async def take_bundle(self, user_id: UUID, client: str) -> Bundle:
+    async def take_bundle(self, user_id: UUID, client: str, is_logged_in: bool) -> Bundle:
         """Hand out a bundle, using up one one-time pre-key; each is handed out once.
+
+        When only the reserve is left who is not logged in gets the bundle without one.
 
         Args:
             client: The address that asks, as limits count it.
+            is_logged_in: Whether the caller has shown an access token that holds.
 
         Raises:
             NotFound: There is no such user.
             TooManyRequests: The client has had too many of this account's keys lately.
         """
         await self._fetches.take(f"{user_id} {client}")
-        taken = await self._store.take_bundle(user_id, self.threshold)
+        reserve = 0 if is_logged_in else self._rules.reserve
+        taken = await self._store.take_bundle(user_id, self.threshold, reserve)
         if taken is None:
             raise NotFound("User not found or no keys available")
-        bundle, low = taken
-        if low:
+        if taken.is_low:
             PRE_KEYS_LOW.inc()
-        return bundle
+        if taken.is_withheld:
+            PRE_KEYS_WITHHELD.inc()
+        elif taken.bundle.one_time is None:
+            PRE_KEYS_EXHAUSTED.inc()
+        return taken.bundle
 
     async def shortage(self, user_id: UUID) -> int | None:
         """How many one-time pre-keys are left if that is fewer than the threshold, else None."""
@@ -65,7 +86,7 @@ class Keys:
             Unauthorized: The session is over, or the account is gone.
             Unavailable: Redis is away, or others kept changing the account meanwhile.
         """
-        _check_count(len(upload.one_time), self._max_pre_keys)
+        _check_count(len(upload.one_time), self._rules.max_pre_keys)
         for _ in range(_ATTEMPTS):
             match await self._try_upload(claims, upload):
                 case Upload.STORED:
@@ -89,7 +110,7 @@ class Keys:
 
     async def _refill(self, user_id: UUID, identity: str, upload: KeyUpload) -> Upload:
         _check_signature(PublicKey.from_base64(identity), upload.signed)
-        return await self._store.refill(user_id, identity, upload, self._max_pre_keys)
+        return await self._store.refill(user_id, identity, upload, self._rules.max_pre_keys)
 
     async def _take_over(self, claims: AccessClaims, stored: str, keys: DeviceKeys) -> Upload:
         _check_signature(keys.identity, keys.signed)
@@ -101,6 +122,7 @@ class Keys:
         outcome = await self._store.takeover(claims.user_id, stored, keys, claims.session_id, others)
         if outcome is Upload.STORED:
             TAKEOVERS.inc()
+            SESSIONS_ENDED.labels("takeover").inc(len(others))
             log.info("device replaced", extra={"sessions_ended": len(others)})
         return outcome
 

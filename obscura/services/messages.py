@@ -81,7 +81,8 @@ class Messages:
 
     async def _after_append(self, recipient_id: UUID, stored: Stored) -> None:
         MESSAGES_SENT.inc()
-        MESSAGES_DROPPED.inc(stored.dropped)
+        if stored.dropped:
+            MESSAGES_DROPPED.inc(stored.dropped)
         if self._outlives_its_oldest(stored):
             try:
                 await self._store.note_expiry(recipient_id, stored.oldest_ms)

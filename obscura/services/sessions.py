@@ -12,7 +12,7 @@ from uuid import UUID
 from obscura.crypto.tokens import AccessClaims, AccessTokens, RefreshToken, successor
 from obscura.errors import StoreUnavailable, Unauthorized, Unavailable
 from obscura.store.sessions import Rotation, SessionStore
-from obscura.telemetry import REFRESH_REUSED
+from obscura.telemetry import REFRESH_REUSED, SESSIONS_ENDED, SESSIONS_REFRESHED, SESSIONS_STARTED
 from obscura.wire import Tokens
 
 log = logging.getLogger(__name__)
@@ -95,8 +95,11 @@ class Sessions:
         """Whether the session exists in the store, whatever this node has heard."""
         return await self._store.is_alive(user_id, session_id)
 
-    async def start(self, user_id: UUID) -> Tokens:
+    async def start(self, user_id: UUID, by: str) -> Tokens:
         """Log an account in.
+
+        Args:
+            by: "registration" or "login", for the metrics.
 
         Raises:
             Unavailable: Redis is away, or lost the account just now.
@@ -105,6 +108,7 @@ class Sessions:
         session_id = refresh.session_id
         if not await self._store.create(user_id, session_id, refresh.digest, self._rules.refresh_ttl_ms):
             raise Unavailable("the account is gone")
+        SESSIONS_STARTED.labels(by).inc()
         await self._end_surplus(user_id, session_id)
         return self._issue(refresh)
 
@@ -127,9 +131,11 @@ class Sessions:
         following = self._successor(presented)
         rotation = await self._exchange(presented, following)
         if rotation in (Rotation.ROTATED, Rotation.RETRIED):
+            SESSIONS_REFRESHED.inc()
             return self._issue(following)
         if rotation is Rotation.REUSED:
             REFRESH_REUSED.inc()
+            SESSIONS_ENDED.labels("token reused").inc()
             log.warning("a refresh token was used again; its session is ended")
             await self.end(user_id, [session_id])
         raise Unauthorized("Invalid refresh token")
@@ -146,6 +152,7 @@ class Sessions:
         # Only the account's own: a made-up token is not to get into the list.
         if token.session_id in await self._store.all_of(token.user_id):
             await self.end(token.user_id, [token.session_id])
+            SESSIONS_ENDED.labels("logout").inc()
 
     async def end(self, user_id: UUID, session_ids: Sequence[UUID]) -> None:
         """End sessions of an account: refresh tokens, access tokens on every node, sockets.
@@ -192,7 +199,9 @@ class Sessions:
 
     async def _end_surplus(self, user_id: UUID, latest: UUID) -> None:
         others = [known for known in await self._store.all_of(user_id) if known != latest]
-        await self.end(user_id, others[: max(0, len(others) + 1 - self._rules.max_per_account)])
+        surplus = others[: max(0, len(others) + 1 - self._rules.max_per_account)]
+        await self.end(user_id, surplus)
+        SESSIONS_ENDED.labels("too many").inc(len(surplus))
 
     async def _exchange(self, presented: RefreshToken, following: RefreshToken) -> Rotation:
         if presented.digest in self._unanswered:

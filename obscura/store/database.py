@@ -10,6 +10,7 @@ from obscura.store.connection import CLIENT_NAME, Connection, make_pool
 from obscura.store.events import Events
 from obscura.store.requirements import check_server
 from obscura.store.scripts import Scripts
+from obscura.telemetry import REDIS_CONNECTED
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class Database:
         pool = make_pool(url, f"{CLIENT_NAME}:{node_id}")
         self.connection = Connection(pool)
         self.scripts = Scripts(self.connection)
+        REDIS_CONNECTED.set_function(lambda: self.connection.connected)
         self.events = Events(pool, self.connection, node_id, on_event, on_resumed)
 
     async def start(self) -> None:

@@ -25,6 +25,7 @@ from obscura.errors import StartupError
 from obscura.store.connection import Backoff
 from obscura.store.data_dir import lock_file
 from obscura.store.redis_binary import find_redis_server
+from obscura.telemetry import EMBEDDED_RESTARTS
 
 _MULTI_PART_FILE_VERSION = (7, 0)  # from here on the append-only file is a directory, unreadable for older ones
 _SOCKET_PATH_MAX_BYTES = 100  # the kernel's limit is 103 on macOS, 107 on Linux
@@ -253,6 +254,7 @@ class EmbeddedRedis:
             exit_code = await self._process.wait()
             if clock() - started_at > _STEADY_SECS:
                 backoff.reset()
+            EMBEDDED_RESTARTS.inc()
             log.error("redis-server ended and is started again", extra={"exit_code": exit_code})
             await backoff.pause()
             try:

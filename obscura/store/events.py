@@ -12,6 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from time import perf_counter
 from typing import Any
 
 from hiredis import ReplyError
@@ -20,6 +21,7 @@ from redis.asyncio import ConnectionPool
 from obscura.errors import StoreUnavailable
 from obscura.store import keyspace
 from obscura.store.connection import REPLY_TIMEOUT_SECS, Backoff, Connection, Link
+from obscura.telemetry import probe_heard
 
 log = logging.getLogger(__name__)
 
@@ -163,10 +165,12 @@ class Events:
     async def _probe(self) -> None:
         self._probe_number += 1
         heard = self._probe_heard = asyncio.get_running_loop().create_future()
+        started = perf_counter()
         try:
             async with asyncio.timeout(PROBE_PERIOD_SECS):
                 await self._commands.call("PUBLISH", self._probe_channel, self._probe_number)
                 await heard
+            probe_heard(started)
         except TimeoutError as error:
             raise StoreUnavailable("this node does not hear its own probe") from error
         finally:

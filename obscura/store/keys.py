@@ -1,6 +1,7 @@
 """Pre-keys: handed out one by one, refilled, and replaced as a whole at a takeover."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 from uuid import UUID
@@ -27,6 +28,20 @@ class Upload(Enum):
     ENDED = b"ended"
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A bundle that was handed out.
+
+    Attributes:
+        is_low: It left fewer one-time keys than the threshold, for the first time.
+        is_withheld: It has no one-time key, though some are left: they are the reserve.
+    """
+
+    bundle: Bundle
+    is_low: bool
+    is_withheld: bool
+
+
 class KeyStore:
     """Args:
     publish: PUBLISH, or SPUBLISH on Cluster.
@@ -37,13 +52,12 @@ class KeyStore:
         self._scripts = scripts
         self._publish = publish
 
-    async def take_bundle(self, user_id: UUID, threshold: int) -> tuple[Bundle, bool] | None:
+    async def take_bundle(self, user_id: UUID, threshold: int, reserve: int) -> Taken | None:
         """Take one user's bundle, using up their oldest one-time pre-key.
 
-        Atomic across nodes: no one-time key is returned twice, and a bundle is of one
-        identity. With it comes whether this take left fewer one-time keys than
-        ``threshold`` for the first time; the owner's nodes are told of that.
-        None: there is no such user.
+        Atomic across nodes: no one-time key is returned twice, the last ``reserve`` are not
+        touched, and a bundle is of one identity. When a take leaves fewer one-time keys than
+        ``threshold`` for the first time, the owner's nodes are told. None: there is no such user.
 
         Raises:
             StoreUnavailable: No reply. A key may be gone, so do not repeat the call.
@@ -56,9 +70,9 @@ class KeyStore:
                 keyspace.one_time_order(user_id),
                 keyspace.events(user_id),
             ],
-            args=[threshold, self._publish],
+            args=[threshold, self._publish, reserve],
         )
-        return (_bundle(reply), bool(reply[-1])) if reply else None
+        return Taken(_bundle(reply[:-2]), bool(reply[-2]), bool(reply[-1])) if reply else None
 
     async def count(self, user_id: UUID) -> int:
         """How many one-time pre-keys are left."""
@@ -132,7 +146,7 @@ class KeyStore:
 
 
 def _bundle(reply: Sequence[Any]) -> Bundle:
-    identity, registration_id, signed_id, signed, signature, one_time_id, one_time, _ = reply
+    identity, registration_id, signed_id, signed, signature, one_time_id, one_time = reply
     return Bundle(
         identity.decode(),
         int(registration_id),

@@ -15,6 +15,8 @@ from typing import Any
 import hiredis
 
 from obscura.store.connection import Argument, Connection
+from obscura.telemetry import timed
+from obscura.tracing import serving
 
 
 def script_folder() -> Traversable:
@@ -49,7 +51,12 @@ class Scripts:
             StoreUnavailable: No reply. The script may have run; its header says whether
                 a repeat is safe.
         """
-        keys = tuple(keys)
+        call = self._run(name, tuple(keys), args)
+        if (request := serving.get()) is not None:
+            call = request.around(name, {"db.system.name": "redis", "db.stored_procedure.name": name}, call)
+        return await timed(name, call)
+
+    async def _run(self, name: str, keys: tuple[str, ...], args: Iterable[Argument]) -> Any:
         try:
             return await self._connection.call("EVALSHA", self._digests[name], len(keys), *keys, *args)
         except hiredis.ReplyError as error:

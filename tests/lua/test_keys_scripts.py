@@ -26,8 +26,8 @@ class Account:
         fields = json.dumps(device_fields("first", signed_id))
         scripts.run("accounts_create", self.keys, [fields, json.dumps(pairs(key_ids)), 60_000])
 
-    def take(self, threshold: int = THRESHOLD) -> list[bytes | int | None]:
-        return self.scripts.run("keys_take", [*self.keys, self.events], [threshold, "PUBLISH"])
+    def take(self, threshold: int = THRESHOLD, reserve: int = 0) -> list[bytes | int | None]:
+        return self.scripts.run("keys_take", [*self.keys, self.events], [threshold, "PUBLISH", reserve])
 
     def refill(
         self, key_ids: Iterable[int], *, identity: str = "first", signed_id: int = 2, name: str = "new"
@@ -86,14 +86,14 @@ def test_take_gives_the_bundle_with_the_oldest_one_time_key(scripts: ScriptRunne
     """Fields come in the order of the header; the key that arrived first goes first, whatever its id."""
     account = Account(scripts, [7, 3, 5, 4])
     bundle = [b"first", b"4711", b"1", b"signed 1", b"signature 1"]
-    assert account.take() == [*bundle, b"7", b"old 7", 0]
-    assert account.take(threshold=0) == [*bundle, b"3", b"old 3", 0]
+    assert account.take() == [*bundle, b"7", b"old 7", 0, 0]
+    assert account.take(threshold=0) == [*bundle, b"3", b"old 3", 0, 0]
     assert account.stored() == {5: "old 5", 4: "old 4"}
 
 
 def test_take_without_one_time_keys_gives_the_rest(scripts: ScriptRunner) -> None:
     """An account that has run out still has a bundle."""
-    assert Account(scripts).take()[5:] == [None, None, 0]
+    assert Account(scripts).take()[5:] == [None, None, 0, 0]
 
 
 def test_take_tells_once_when_the_count_falls_below_the_threshold(scripts: ScriptRunner) -> None:
@@ -108,6 +108,18 @@ def test_take_tells_once_when_the_count_falls_below_the_threshold(scripts: Scrip
         while (message := events.get_message(timeout=10)) is None or message["data"] != b"end":
             heard += [message["data"]] if message else []
     assert heard == [b"pre-keys-low 2"]
+
+
+def test_take_leaves_the_reserve_untouched(scripts: ScriptRunner) -> None:
+    """A caller who may not touch the last keys gets the bundle without one, and is told apart from running out."""
+    account = Account(scripts, [1, 2, 3])
+    assert account.take(reserve=2)[5:] == [b"1", b"old 1", 1, 0]
+    before = account.everything()
+    assert [account.take(reserve=reserve)[5:] for reserve in (2, 3, 100)] == [[None, None, 0, 1]] * 3
+    assert account.everything() == before
+    assert account.take(reserve=1)[5:] == [b"2", b"old 2", 0, 0]
+    assert account.take(reserve=0)[5:] == [b"3", b"old 3", 0, 0]
+    assert account.take(reserve=2)[5:] == [None, None, 0, 0]
 
 
 def test_refill_adds_behind_what_is_stored(scripts: ScriptRunner) -> None:

@@ -195,7 +195,7 @@ async def test_a_stream_is_refused_when_it_passes_the_limit(simple: Relay) -> No
 @pytest.mark.parametrize("framing", [f"Content-Length: {LIMIT}", "Transfer-Encoding: chunked"])
 async def test_a_client_that_goes_away_leaves_nothing(relay: Relay, own_redis: RedisServer, framing: str) -> None:
     """Reset or closed midway: no bytes and no entry stay, and it is nobody's error."""
-    faults = metric("obscura_http_requests_total", route=PATH, status="503")
+    faults = metric("obscura_http_requests_total", method="POST", route=PATH, status="503")
     for leave in (RawSocket.reset, RawSocket.close):
         client = await RawSocket.connect(relay.port)
         await client.send_bytes(relay.head(framing) + b"2710\r\n" + bytes(10_000) + b"\r\n")
@@ -203,7 +203,7 @@ async def test_a_client_that_goes_away_leaves_nothing(relay: Relay, own_redis: R
         leave(client)
         await eventually(lambda: not due(own_redis))
     assert await relay.left_over() == []
-    assert metric("obscura_http_requests_total", route=PATH, status="503") == faults
+    assert metric("obscura_http_requests_total", method="POST", route=PATH, status="503") == faults
 
 
 async def test_a_body_that_is_not_framed_right_leaves_nothing(relay: Relay, own_redis: RedisServer) -> None:
@@ -398,7 +398,7 @@ async def test_a_blob_that_is_lost_is_not_called_unknown(simple: Relay, tmp_path
 async def test_a_client_that_leaves_a_download_is_nobodys_fault(relay: Relay) -> None:
     """Its end is not counted as one of the store, and others go on."""
     path = await relay.stored()
-    faults = metric("obscura_http_requests_total", route=f"{PATH}/{{id}}", status="503")
+    faults = metric("obscura_http_requests_total", method="GET", route=f"{PATH}/{{id}}", status="503")
     for _ in range(5):
         client = await RawSocket.connect(relay.port, receive_buffer_bytes=4096)
         head = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {relay.user.token}\r\n\r\n"
@@ -406,7 +406,7 @@ async def test_a_client_that_leaves_a_download_is_nobodys_fault(relay: Relay) ->
         await client.read_some(100)
         client.reset()
     assert (await relay.get(path)).body == DATA
-    assert metric("obscura_http_requests_total", route=f"{PATH}/{{id}}", status="503") == faults
+    assert metric("obscura_http_requests_total", method="GET", route=f"{PATH}/{{id}}", status="503") == faults
 
 
 async def test_a_connection_serves_several_uploads(simple: Relay) -> None:

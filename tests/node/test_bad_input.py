@@ -32,8 +32,16 @@ JSON_ROUTES = {
     "upload": ("POST", "/v1/keys"),
 }
 BODY_ROUTES = [*JSON_ROUTES.values(), ("POST", f"/v1/messages/{NOWHERE}")]
-TOKEN_ROUTES = [JSON_ROUTES["logout"], JSON_ROUTES["upload"], ("POST", f"/v1/messages/{NOWHERE}")]
-ALL_ROUTES = [*BODY_ROUTES, ("GET", f"/v1/keys/{NOWHERE}"), ("GET", "/v1/gateway"), ("GET", "/openapi.yaml")]
+ATTACHMENT_UPLOAD = ("POST", "/v1/attachments")
+DOWNLOADS = [("GET", f"/v1/attachments/{NOWHERE}"), ("HEAD", f"/v1/attachments/{NOWHERE}")]
+TOKEN_ROUTES = [
+    *(JSON_ROUTES["logout"], JSON_ROUTES["upload"], ("POST", f"/v1/messages/{NOWHERE}")),
+    *(ATTACHMENT_UPLOAD, *DOWNLOADS),
+]
+ALL_ROUTES = [
+    *(*BODY_ROUTES, ATTACHMENT_UPLOAD, *DOWNLOADS),
+    *(("GET", f"/v1/keys/{NOWHERE}"), ("GET", "/v1/gateway"), ("GET", "/openapi.yaml")),
+]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 NOT_TEXT = ["null", "0", "-1", "1.5", "true", "[]", "{}", '["x"]', "1e300"]
@@ -342,11 +350,14 @@ async def test_a_body_declared_too_large_is_refused_before_it_is_sent(user: User
     check_refusal(answer, 413)
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", f"/v1/keys/{NOWHERE}"), ("GET", "/v1/gateway"), ("GET", "/x")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", f"/v1/keys/{NOWHERE}"), ("GET", "/v1/gateway"), *DOWNLOADS, ("GET", "/x")]
+)
 async def test_ten_megabytes_where_no_body_belongs_change_nothing(user: User, method: str, path: str) -> None:
     """A route without a body answers as it would without one."""
+    authorization = f"Authorization: Bearer {user.token}".encode()
     data = bytes(TEN_MB)
-    request = request_bytes(method, path, b"Content-Length: %d" % len(data), body=data)
+    request = request_bytes(method, path, authorization, b"Content-Length: %d" % len(data), body=data)
     check_refusal(await exchange(user.api.port, request), 401 if "gateway" in path else 404)
     await check_serving(user)
 
@@ -386,13 +397,24 @@ async def test_json_by_another_name_is_accepted(user: User) -> None:
         refresh_token = answer.json["refreshToken"]
 
 
-@pytest.mark.parametrize(("method", "path"), BODY_ROUTES)
+@pytest.mark.parametrize(("method", "path"), [*BODY_ROUTES, ATTACHMENT_UPLOAD])
 async def test_a_compressed_body_is_refused(user: User, method: str, path: str) -> None:
     """No content coding is undone, so a few bytes cannot turn into many: 415."""
     for coding in ("gzip", "deflate", "br", "zstd", "identity, gzip", "", "identity\r\nContent-Encoding: gzip"):
         lines = [f"Authorization: Bearer {user.token}", f"Content-Encoding: {coding}", "Content-Length: 2"]
         request = request_bytes(method, path, *(line.encode() for line in lines), body=b"{}")
         check_refusal(await exchange(user.api.port, request), 415, of=coding)
+
+
+async def test_an_attachment_over_the_limit_is_refused_by_its_declared_length(user: User) -> None:
+    """Not 413: the contract has a 400 for it. The client gets it without sending a byte of the body."""
+    authorization = f"Authorization: Bearer {user.token}".encode()
+    for size in (50 * 2**20 + 1, 2**31, 2**63, 10**18):
+        request = request_bytes(*ATTACHMENT_UPLOAD, authorization, b"Content-Length: %d" % size)
+        answer = await exchange(user.api.port, request)
+        check_refusal(answer, 400, of=size)
+        assert answer.error == "Attachment too large"
+    await check_serving(user)
 
 
 async def test_an_unknown_expectation_is_refused(user: User) -> None:
@@ -537,6 +559,64 @@ async def test_a_path_without_a_uuid_is_refused(user: User) -> None:
         answer = await exchange(user.api.port, request)
         check_refusal(answer, 400, of=junk)
         assert answer.error == "recipientId is not a UUID"
+        for method, _ in DOWNLOADS:
+            answer = await exchange(user.api.port, request_bytes(method, b"/v1/attachments/" + junk, headers[0]))
+            check_refusal(answer, 400, of=junk)
+            assert method == "HEAD" or answer.error == "id is not a UUID"
+
+
+RANGES = [
+    b"",
+    b"bytes",
+    b"bytes=",
+    b"bytes=-",
+    b"bytes=--1",
+    b"bytes=x-y",
+    b"bytes=5-1",
+    b"bytes=0x0-0x5",
+    b"bytes=1.0-2.0",
+    b"bytes=+1-2",
+    b"bytes= 0 - 1",
+    b"bytes=0-1,",
+    b"bytes=" + b",".join(b"%d-%d" % (number, number) for number in range(1000)),
+    b"bytes=" + b"0-," * 4000,
+    b"bytes=-" + b"9" * 10_000,
+    b"bytes=" + b"9" * 10_000 + b"-",
+    b"bytes=\xd9\xa1-\xd9\xa5",
+    b"\xff\xfe",
+    b"items=0-5",
+]
+BEYOND_THE_END = [b"bytes=5-", b"bytes=5-5", b"bytes=-0", b"bytes=99999999999999999999-", b"BYTES=5-"]
+CONDITIONS = [
+    b"If-None-Match: ",
+    b"If-None-Match: \xff",
+    b'If-None-Match: "' + b"x" * 10_000,
+    b"If-None-Match: " + b'"x",' * 3000,
+    b"If-Range: \xff",
+    b"If-Range: " + b"x" * 10_000,
+    b"If-Range: Sat, 99 Foo 9999 99:99:99 GMT",
+    b"If-Modified-Since: never",
+    b"If-Match: nothing",
+]
+
+
+async def test_a_range_or_condition_that_means_nothing_gets_the_whole(user: User) -> None:
+    """Malformed, of another unit, too many or too long: 200 with all bytes; only one beyond the end is a 416."""
+    stored = await user.api.call(*ATTACHMENT_UPLOAD, token=user.token, data=b"hello")
+    path = f"/v1/attachments/{stored.json['id']}"
+    authorization = f"Authorization: Bearer {user.token}".encode()
+    for header in (*(b"Range: " + given for given in RANGES), *CONDITIONS):
+        for method, _ in DOWNLOADS:
+            answer = await exchange(user.api.port, request_bytes(method, path, authorization, header))
+            assert (answer.status, answer.headers["Content-Length"]) == (200, "5"), (header, answer)
+            assert method == "HEAD" or answer.body == b"hello", header
+    for given in BEYOND_THE_END:
+        answer = await exchange(user.api.port, request_bytes("GET", path, authorization, b"Range: " + given))
+        check_refusal(answer, 416, of=given)
+        assert answer.headers["Content-Range"] == "bytes */5"
+        head = await exchange(user.api.port, request_bytes("HEAD", path, authorization, b"Range: " + given))
+        assert head.status == 200, given
+    await check_serving(user)
 
 
 UNKNOWN_PATHS = [
@@ -652,6 +732,30 @@ async def test_what_is_no_http_is_refused(user: User) -> None:
     for kind, request in NOT_HTTP.items():
         check_refusal(await exchange(user.api.port, request), 400, of=kind)
     await check_serving(user)
+
+
+async def test_an_upload_that_is_not_framed_right_is_refused(user: User) -> None:
+    """What breaks the framing of a registration breaks that of an attachment: 400, with a token that holds."""
+    line, token = b"POST /v1/users HTTP/1.1\r\n", f"Authorization: Bearer {user.token}\r\n".encode()
+    requests = {kind: request for kind, request in NOT_HTTP.items() if request.startswith(line)}
+    del requests["chunks of an endless extension"]  # in the way of JSON alone
+    assert len(requests) >= 15
+    for kind, request in requests.items():
+        upload = request.replace(line, b"POST /v1/attachments HTTP/1.1\r\n" + token)
+        check_refusal(await exchange(user.api.port, upload), 400, of=kind)
+    await check_serving(user)
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 1000", b"Transfer-Encoding: chunked"])
+async def test_an_upload_that_breaks_off_costs_no_word_in_the_log(
+    user: User, framing: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fewer bytes than were announced, or no last chunk: there is nobody to answer, and the node serves on."""
+    head = request_bytes(*ATTACHMENT_UPLOAD, f"Authorization: Bearer {user.token}".encode(), framing)
+    for body in (b"", b"1", b"5\r\nhel", b"5\r\nhello\r\n", b"5\r\nhello\r\n0\r\n"):
+        assert (await exchange(user.api.port, head + body, end=True)).status == 0, body
+    await check_serving(user)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.parametrize("rest", [b"zz\r\n", b"\r\n\r\n", b"-1\r\n", b"2\r\n{}{}"], ids=repr)

@@ -150,9 +150,9 @@ async def test_redis_away_is_a_503_that_says_when_to_come_back(
 async def test_requests_are_counted_by_route_with_their_status(
     node: Node, api: Api, session: aiohttp.ClientSession
 ) -> None:
-    """The counter's labels are a route's template and the status; no path or method of a client's is ever one."""
+    """The counter's labels are a method, a route's template and the status, never a path or a method of a client's."""
     management = Api(session, node.management_port)
-    refusals = 'obscura_http_requests_total{route="/v1/keys/{userId}",status="400"}'
+    refusals = 'obscura_http_requests_total{method="GET",route="/v1/keys/{userId}",status="400"}'
     before = await metric(management, refusals)
     for junk in ("x", "y", "z"):
         await api.call("GET", f"/v1/keys/{junk}")

@@ -314,3 +314,27 @@ async def test_a_data_directory_without_a_server_is_left_alone(short_dir: Path) 
     said = (await shell(folder, "stats")).refusal
     assert said.startswith(f"no server answers in the data directory {folder}: start one there")
     assert not folder.exists()
+
+
+async def test_a_name_that_looks_like_an_id_can_be_given(run: Inspect, alice: User) -> None:
+    """What looks like an id is one; with --by a user is found who took somebody's id for a name."""
+    namesake = await alice.api.register(alice.id)
+    assert (await run("user", alice.id, "--json")).json["username"] == alice.name
+    assert (await run("user", alice.id, "--by", "id", "--json")).json["username"] == alice.name
+    assert (await run("user", alice.id, "--by", "name", "--json")).json["id"] == namesake.id
+    assert (await run("delete-user", alice.id, "--by=name", "--yes", "--json")).json["user_id"] == namesake.id
+    assert (await run("user", alice.id, "--by", "name")).refusal == f"there is no user {alice.id!r}"
+    assert (await run("user", alice.id, "--json")).json["username"] == alice.name
+
+
+async def test_a_name_is_no_id(run: Inspect, alice: User) -> None:
+    """Asked for by id, a user's name finds nobody."""
+    assert (await run("user", alice.name, "--by", "id")).refusal == f"there is no user {alice.name!r}"
+
+
+@pytest.mark.parametrize("flags", [("--by",), ("--by", "address"), ("--by", "--json")])
+async def test_a_wrong_way_to_find_a_user_is_answered_with_the_usage(run: Inspect, flags: tuple[str, ...]) -> None:
+    """Nothing is guessed."""
+    misused = await run("user", "alice", *flags)
+    assert (misused.exit_code, misused.output) == (2, "")
+    assert misused.errors.startswith("usage: obscura inspect ")

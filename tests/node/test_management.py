@@ -125,11 +125,11 @@ async def is_result(asked: Awaitable[object], wanted: object) -> bool:
 async def test_a_node_that_is_stopping_is_not_ready(node: Node, api: Api, management: Api) -> None:
     """From the first moment of a stop no new clients are sent here, while what was begun is finished."""
     reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
-    writer.write(b"POST /v1/users HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n{")
+    writer.write(b"POST /v1/users HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
     await reader.readuntil(b"\r\n\r\n")
     stopping = asyncio.create_task(node.stop())
     await eventually(lambda: is_result(ready(management), (503, HEALTHY[1] | {"status": "draining"})))
-    writer.write(b"}")
+    writer.write(b"{}")
     assert (await reader.readline()).startswith(b"HTTP/1.1 400")
     writer.close()
     await stopping

@@ -1,5 +1,6 @@
 """The served OpenAPI document: valid, true of the server, and all of the contract."""
 
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from openapi_spec_validator import OpenAPIV30SpecValidator
 
 from obscura.api.app import api_routes, openapi_text
 from tests.support.client import Api
+from tests.support.keys import Device, encode
 
 CONTRACT = yaml.safe_load((Path(__file__).parents[1] / "data/openapi-0.3.9.yaml").read_text())
 SERVED = yaml.safe_load(openapi_text())
@@ -79,8 +81,8 @@ def test_no_operation_asks_for_more_than_the_contract() -> None:
 
 
 def test_the_document_lists_what_is_served_no_more_no_less() -> None:
-    """Its operations are the routes of the server, and every path of the contract is among them."""
-    routes = {(route.method, route.path) for route in api_routes()} - {("GET", "/openapi.yaml")}
+    """Its operations are the routes of the server, less its own page; every path of the contract is among them."""
+    routes = {(route.method, route.path) for route in api_routes() if not route.path.startswith("/docs")}
     assert operations(SERVED) == routes
     assert CONTRACT["paths"].keys() <= SERVED["paths"].keys()
 
@@ -104,6 +106,77 @@ def test_every_operation_may_be_limited() -> None:
 
 def answers_of(method: str, path: str) -> set[str]:
     return set(SERVED["paths"][path][method.lower()]["responses"])
+
+
+def test_what_we_added_to_the_contract_is_described() -> None:
+    """A client author finds every header and status of ours in the document alone."""
+    headers = {
+        ("POST", "/v1/messages/{recipientId}"): {"Idempotency-Key"},
+        ("GET", "/v1/attachments/{id}"): {"Range", "If-Range", "If-None-Match"},
+        ("HEAD", "/v1/attachments/{id}"): {"If-None-Match"},
+    }
+    for (method, path), names in headers.items():
+        parameters = [resolved(one) for one in SERVED["paths"][path][method.lower()]["parameters"]]
+        assert names <= {one["name"] for one in parameters if one["in"] == "header"}
+    assert {"200", "206", "304", "416"} <= answers_of("GET", "/v1/attachments/{id}")
+    assert {"200", "304"} <= answers_of("HEAD", "/v1/attachments/{id}")
+    assert "422" in answers_of("POST", "/v1/messages/{recipientId}")
+    assert "401" in answers_of("GET", "/v1/keys/{userId}")
+    parts = SERVED["paths"]["/v1/attachments/{id}"]["get"]["responses"]
+    assert {"ETag", "Accept-Ranges", "Content-Range"} == set(parts["206"]["headers"])
+    assert "Content-Range" in parts["416"]["headers"]
+    assert "Expect: 100-continue" in SERVED["info"]["description"]
+
+
+@pytest.mark.parametrize(("key", "is_one"), [("a", True), ("a b", True), ("~" * 64, True), (" ", False), ("a ", False)])
+def test_an_idempotency_key_has_no_blank_at_its_ends(key: str, is_one: bool) -> None:
+    """HTTP takes blanks around a value away, so the server would never see such a key as it was sent."""
+    parameters = map(resolved, SERVED["paths"]["/v1/messages/{recipientId}"]["post"]["parameters"])
+    pattern = next(one["schema"]["pattern"] for one in parameters if one["name"] == "Idempotency-Key")
+    assert bool(re.search(pattern, key)) is is_one
+
+
+def test_patterns_of_keys_are_those_of_real_ones() -> None:
+    """What devices upload fits the document; a key of another length or type does not."""
+    device = Device()
+    body = Api.registration("alice", device, 1)
+    schemas = SERVED["components"]["schemas"]
+    key = schemas["OneTimePreKeyDto"]["properties"]["publicKey"]["pattern"]
+    signature = schemas["SignedPreKeyDto"]["properties"]["signature"]["pattern"]
+    assert key == schemas["RegistrationRequest"]["properties"]["identityKey"]["pattern"]
+    for first in range(256):
+        raw = bytes([5, first]) + bytes(31)
+        assert re.search(key, encode(raw))
+        assert re.search(signature, encode(bytes(63) + bytes([first])))
+        assert first == 5 or not re.search(key, encode(bytes([first]) + bytes(32)))
+    assert re.search(signature, body["signedPreKey"]["signature"])
+    assert not any(re.search(key, encode(bytes([5]) + bytes(size))) for size in (30, 31, 33))
+
+
+def test_every_close_code_is_described() -> None:
+    """The codes that the server's README lists are those of the gateway's description."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    rows = [line.split("|")[1] for line in readme.splitlines() if re.match(r"\| [14]\d{3}\b", line)]
+    listed = {code for row in rows for code in re.findall(r"\d{4}", row)}
+    described = set(re.findall(r"`([14]\d{3})`", SERVED["paths"]["/v1/gateway"]["get"]["description"]))
+    assert listed == described != set()
+
+
+def test_every_link_leads_somewhere() -> None:
+    """What one answer gives the next request is a parameter or a field of its operation."""
+    by_id = {one["operationId"]: one for item in SERVED["paths"].values() for one in item.values()}
+    assert len(by_id) == len(operations(SERVED))
+    answers = [answer for one in by_id.values() for answer in one["responses"].values()]
+    links = [resolved(link) for answer in answers for link in resolved(answer).get("links", {}).values()]
+    assert len(links) == 8
+    for link in links:
+        target = by_id[link["operationId"]]
+        known = {resolved(one)["name"] for one in target["parameters"]}
+        if "requestBody" in link:
+            schema = resolved(target["requestBody"]["content"]["application/json"]["schema"])
+            assert set(link["requestBody"]) == set(schema["required"])
+        else:
+            assert set(link["parameters"]) <= known
 
 
 def test_a_part_that_is_missing_or_changed_is_noticed() -> None:

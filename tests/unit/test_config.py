@@ -25,6 +25,8 @@ SAMPLES = {
     "log_level": "error",
     "trusted_proxies": "192.0.2.0/24",
     "cors_origins": "https://chat.example",
+    "otlp_endpoint": "http://collector.example:4318",
+    "otlp_sample_ratio": "0.5",
 }
 
 WriteToml = Callable[[str], str]
@@ -151,6 +153,12 @@ def test_an_inbox_holds_at_least_one_message_of_the_greatest_size() -> None:
     assert "OBSCURA_MAX_INBOX_BYTES" in refusal(MAX_INBOX_BYTES="1000", MAX_MESSAGE_BYTES="1001")
 
 
+def test_a_reserve_leaves_keys_for_others() -> None:
+    """A reserve of all the keys there can be would be a switch, and there is one for that."""
+    assert refusal(PRE_KEY_RESERVE="100").endswith("must be smaller than OBSCURA_MAX_PRE_KEYS")
+    assert load([], {"OBSCURA_PRE_KEY_RESERVE": "99"}).pre_key_reserve == 99
+
+
 @pytest.mark.parametrize("level", ["INFO", "Warn", "error"])
 def test_log_levels_of_other_servers_are_understood(level: str) -> None:
     """Case does not matter, and warn is warning."""
@@ -220,6 +228,8 @@ def test_a_file_that_is_not_toml_is_refused(write_toml: WriteToml) -> None:
         ("AUTH_RATE_LIMIT_BURST", "0"),
         ("LOGIN_RATE_LIMIT_PER_MINUTE", "-1"),
         ("MAX_SOCKETS_PER_ACCOUNT", "0"),
+        ("MAX_SOCKETS_PER_ADDRESS", "0"),
+        ("PRE_KEY_RESERVE", "-1"),
     ],
 )
 def test_a_wrong_value_is_refused(name: str, value: str) -> None:

@@ -15,13 +15,13 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {"node", "inspect"},
     "inspect": {"inspect", "services", "store", "crypto"},
-    "node": {"parts", "api", "gateway", "services", "store", "blobs", "wire", "frames", "events", "crypto"},
+    "node": {"parts", "api", "gateway", "services", "store", "blobs", "wire", "frames", "events", "crypto", "tracing"},
     "parts": {"gateway", "services", "store", "blobs", "crypto"},
-    "api": {"api", "gateway", "services", "wire", "frames", "crypto"},
+    "api": {"api", "gateway", "services", "wire", "frames", "crypto", "tracing"},
     "gateway": {"gateway", "services", "wire", "frames", "events"},
     "services": {"services", "store", "blobs", "wire", "frames", "crypto"},
-    "store": {"store", "wire", "frames", "events", "crypto"},
-    "blobs": {"blobs"},
+    "store": {"store", "wire", "frames", "events", "crypto", "tracing"},
+    "blobs": {"blobs", "tracing"},
     "wire": {"crypto"},
     "events": {"frames"},
     "frames": {"v1"},
@@ -30,8 +30,13 @@ ALLOWED: dict[str, set[str]] = {
     "config": set(),
     "config_types": set(),
     "errors": set(),
-    "telemetry": set(),
+    "telemetry": {"histograms"},
+    "histograms": set(),
+    "otlp": set(),
+    "tracing": {"otlp"},
 }
+
+SHARED_BY_HANDLERS = ("api.middleware", "api.downloads", "api.ranges")
 
 # Where a package from outside may be imported: layers, or single modules of them.
 OUTSIDE: dict[str, set[str]] = {
@@ -43,8 +48,9 @@ OUTSIDE: dict[str, set[str]] = {
     "google": {"frames", "v1"},
     "hiredis": {"store"},
     "jwt": {"crypto.tokens"},
+    "opentelemetry": {"otlp"},
     "orjson": {"api", "crypto", "store", "wire"},
-    "prometheus_client": {"telemetry", "api.management"},
+    "prometheus_client": {"histograms", "telemetry", "api.management"},
     "pydantic": {"config", "config_types"},
     "pydantic_core": {"config"},
     "redis": {"store"},
@@ -89,8 +95,9 @@ def violations(module: str, source: str) -> list[str]:
             is_handler = layer == "api" and module not in {"api.app", "api.middleware"}
             if (
                 target not in ALLOWED[layer] | BASE
-                or (layer in {"errors", "telemetry"})
-                or (is_handler and target == "api" and not rest.startswith(("api.middleware", "api.ranges")))
+                or layer == "errors"
+                or (layer in {"telemetry", "histograms"} and target != "histograms")
+                or (is_handler and target == "api" and not rest.startswith(SHARED_BY_HANDLERS))
                 or (module == "api.middleware" and target == "api")
             ):
                 wrong.append(name)

@@ -1,0 +1,43 @@
+"""How many sockets a node has open: in all, of one account, of one client address."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SocketLimits:
+    """Attributes:
+    in_all: Beyond it a socket is told at once to try another node.
+    per_account: Beyond it the request of one is refused.
+    per_address: Likewise.
+    """
+
+    in_all: int
+    per_account: int
+    per_address: int
+
+
+class AddressCounts:
+    """Counts what is open by client address; an address of which nothing is open takes no memory."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        """How many addresses are remembered."""
+        return len(self._open)
+
+    def of(self, client: str) -> int:
+        """How many are open of one address."""
+        return self._open.get(client, 0)
+
+    def add(self, client: str) -> None:
+        """One more was opened."""
+        self._open[client] = self.of(client) + 1
+
+    def remove(self, client: str) -> None:
+        """One that was added is closed."""
+        left = self._open[client] - 1
+        if left:
+            self._open[client] = left
+        else:
+            del self._open[client]
