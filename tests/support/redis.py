@@ -16,7 +16,8 @@ DEADLINE_SECS = 15.0
 class RedisServer:
     """One redis-server process that can be stopped, paused, killed and started again on its data."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str | None = None) -> None:
+        self._program = program or find_redis_server().path
         # Not pytest's directory: its path is longer than a unix socket may be.
         self._folder = tempfile.TemporaryDirectory(prefix="obscura-redis-")
         self.path = Path(self._folder.name) / "redis.sock"
@@ -31,7 +32,7 @@ class RedisServer:
         return Redis(unix_socket_path=str(self.path), decode_responses=True)
 
     def start(self, *options: str) -> "RedisServer":
-        command = [find_redis_server().path, "--port", "0", "--unixsocket", str(self.path), "--dir", self._folder.name]
+        command = [self._program, "--port", "0", "--unixsocket", str(self.path), "--dir", self._folder.name]
         # As durable as the embedded one: being killed costs it nothing that it acknowledged.
         command += ["--appendonly", "yes", "--appendfsync", "always", "--save", "", *options]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
