@@ -33,7 +33,7 @@ class Passage:
         with suppress(OSError):
             while data := await reader.read(_CHUNK_BYTES):
                 self.said = (self.said + data)[:_REMEMBERED_BYTES]
-                await self._proxy.hold_up()
+                await self._proxy.hold_up(self)
                 if not self.swallows_requests and not self._server.is_closing():
                     self._server.write(data)
                     await self._server.drain()
@@ -42,7 +42,7 @@ class Passage:
     async def forward_replies(self, reader: asyncio.StreamReader) -> None:
         with suppress(OSError):
             while data := await reader.read(_CHUNK_BYTES):
-                await self._proxy.hold_up()
+                await self._proxy.hold_up(self)
                 if self.swallows_replies:
                     self.swallowed += data
                 elif not self._client.is_closing():
@@ -79,6 +79,8 @@ class Proxy:
         self.delay_secs = 0.0
         self.is_silent = False
         self._is_over = False
+        self._cut_off: list[bytes] = []
+        self._healed = asyncio.Event()
 
     @property
     def redis_url(self) -> str:
@@ -95,6 +97,7 @@ class Proxy:
         assert self._server is not None
         self._server.close()
         self._is_over = True
+        self.heal()
         self.reset()
         await asyncio.gather(*self._tasks)
 
@@ -112,9 +115,24 @@ class Proxy:
         for passage in self.that_said(words):
             passage.reset()
 
-    async def hold_up(self) -> None:
+    def cut_off(self, words: bytes = b"") -> None:
+        """Hold back all that is sent on the connections, open and new, whose client said this, until `heal`.
+
+        As in a network that lost its way: both ends stay up, and what was held back arrives afterwards,
+        the end of a connection too.
+        """
+        self._cut_off.append(words)
+        self._healed.clear()
+
+    def heal(self) -> None:
+        self._cut_off.clear()
+        self._healed.set()
+
+    async def hold_up(self, passage: Passage) -> None:
         if self.delay_secs:
             await asyncio.sleep(self.delay_secs)
+        while any(words in passage.said for words in self._cut_off):
+            await self._healed.wait()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -1,0 +1,70 @@
+"""What a scenario did and found, and the table of all of them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tests.faults import checker
+from tests.faults.history import History, Outcome
+
+
+@dataclass
+class Findings:
+    """The outcome of one scenario, over all its rounds.
+
+    Attributes:
+        repetitions: How often the fault was injected.
+        stored: Messages that got a 201.
+        faults: Promises broken, in words.
+        figures: The worst value measured of each kind, by its name.
+    """
+
+    scenario: str
+    repetitions: int = 0
+    stored: int = 0
+    faults: list[str] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
+
+    def read(self, history: History) -> None:
+        """Check a drained history."""
+        self.count(history)
+        self.faults += checker.faults(history)
+
+    def count(self, history: History) -> None:
+        self.stored += history.outcomes()[Outcome.STORED]
+
+    def worst(self, name: str, value: float) -> None:
+        """Note a figure; of several the greatest is kept."""
+        self.figures[name] = max(value, self.figures.get(name, value))
+
+    def at_most(self, name: str, value: float, limit: float) -> None:
+        """Note a figure that is to stay within a limit."""
+        self.worst(name, value)
+        if value > limit:
+            self.faults.append(f"{name}: {value:.2f}, more than {limit:g}")
+
+    def expect(self, holds: bool, fault: str) -> None:
+        if not holds:
+            self.faults.append(fault)
+
+
+def table(findings: Iterable[Findings]) -> str:
+    """One line for each scenario, and one for each fault found."""
+    lines = [f"{'scenario':<28} {'times':>6} {'stored':>8}  result"]
+    for found in findings:
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in found.figures.items())
+        result = "ok" if not found.faults else f"{len(found.faults)} FAULTS"
+        lines.append(f"{found.scenario:<28} {found.repetitions:>6} {found.stored:>8}  {result}; {figures}")
+        lines += [f"    {fault}" for fault in found.faults]
+    return "\n".join(lines)
+
+
+def merge(before: Findings | None, found: Findings) -> Findings:
+    """Two turns of a scenario as one."""
+    if before is None:
+        return found
+    both = Findings(found.scenario, before.repetitions + found.repetitions, before.stored + found.stored)
+    both.faults = before.faults + found.faults
+    for figures in (before.figures, found.figures):
+        for name, value in figures.items():
+            both.worst(name, value)
+    return both

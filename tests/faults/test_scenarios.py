@@ -1,0 +1,16 @@
+"""Every fault, briefly: real processes, a steady load, and a history in which every promise was kept."""
+
+import pytest
+
+from tests.faults.ground import Ground
+from tests.faults.report import table
+from tests.faults.scenarios import STANDALONE, Scenario
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
+
+
+@pytest.mark.parametrize("scenario", STANDALONE, ids=lambda scenario: scenario.name)
+async def test_every_promise_is_kept_under(scenario: Scenario, ground: Ground) -> None:
+    found = await scenario.run(ground, is_long=False)
+    assert not found.faults, f"TEST_FAULTS_SEED={ground.seed}\n{table([found])}"
+    assert found.repetitions > 0
