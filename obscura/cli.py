@@ -5,15 +5,12 @@ force, 2 when the command itself is not understood. `obscura inspect` has its ow
 """
 
 import asyncio
-import logging
 import os
-import resource
 import shutil
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import groupby
 
@@ -22,15 +19,14 @@ from obscura.config_types import Setting
 from obscura.errors import StartupError
 from obscura.inspect.command import inspect
 from obscura.node import Node
+from obscura.processes.running import (
+    new_event_loop,
+    raise_open_files_limit,
+    run_until_signalled,
+    warn_of_few_open_files,
+)
+from obscura.processes.supervisor import Supervisor
 from obscura.telemetry import set_up_logging
-
-_new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
-try:
-    import uvloop
-except ImportError:
-    pass  # not made for this platform; asyncio's own loop is slower but does
-else:
-    _new_loop = uvloop.new_event_loop
 
 _USAGE = """\
 usage: obscura serve [--config FILE] [--SETTING VALUE ...]
@@ -48,9 +44,6 @@ _SERVE_HELP = (
     "secrets have no flag, since the process list would show it.",
 )
 
-log = logging.getLogger(__name__)
-
-_OTHER_FILES = 200  # open beside one per socket: other requests, Redis, logs
 _MAX_COLUMNS = 100
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 _FLAG_COLUMNS = max(len(setting.flag or "") for setting in SETTINGS.values())
@@ -95,7 +88,7 @@ def _serve(flags: Sequence[str]) -> int:
     try:
         settings = load(flags, os.environ)
         set_up_logging(settings.log_level, settings.log_format)
-        with asyncio.Runner(loop_factory=_new_loop) as runner:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(_run(settings))
     except StartupError as error:
         print(f"obscura: {error}", file=sys.stderr)
@@ -106,44 +99,28 @@ def _serve(flags: Sequence[str]) -> int:
     return 0
 
 
-def _raise_open_files_limit(max_sockets: int) -> None:
-    """Take as many open files as the process may have; the default on most machines is 1024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # macOS says that there is no limit, and refuses that as one
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        soft = hard
-    if soft != resource.RLIM_INFINITY and soft < max_sockets + _OTHER_FILES:
-        log.warning(
-            "the limit of open files is too low for OBSCURA_MAX_SOCKETS: raise it (ulimit -n, LimitNOFILE)",
-            extra={"limit": soft, "needed": max_sockets + _OTHER_FILES},
-        )
-
-
 async def _run(settings: Settings) -> None:
-    """Run a node until the first SIGINT or SIGTERM.
+    """Run a node, of one process or of several, until it is told to stop.
 
     Raises:
         StartupError: The node cannot start.
-        CancelledError: A second signal came before the node had stopped. The runner
-            cancels what the stop still waits for, and the node's own Redis ends.
+        CancelledError: A second signal came before the node had stopped. Its own Redis ends all the same.
     """
-    node = Node(settings)
-    task = asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    try:
-        await node.start()
-        _raise_open_files_limit(settings.max_sockets)
+    raise_open_files_limit()
+    node: Node | Supervisor = Node(settings)
+    if settings.workers > 1:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that goes takes no workers along
+        node = Supervisor(settings)
+
+    def on_started() -> None:
+        if settings.workers == 1:
+            warn_of_few_open_files(settings.max_sockets)
         print(_announcement(settings.host, node), flush=True)
-        await asyncio.Event().wait()
-    except asyncio.CancelledError:
-        task.uncancel()
-    finally:
-        await node.stop()
+
+    await run_until_signalled(node, on_started)
 
 
-def _announcement(host: str, node: Node) -> str:
+def _announcement(host: str, node: Node | Supervisor) -> str:
     name = f"[{host}]" if ":" in host else host
     return (
         f"API on http://{name}:{node.api_port}\n"

@@ -30,10 +30,12 @@ from obscura.config_types import (
     Networks,
     Origins,
     Port,
+    Processes,
     Rate,
     Ratio,
     RedisUrl,
     Seconds,
+    SecondsOrZero,
     Setting,
     Size,
     Text,
@@ -47,6 +49,9 @@ from obscura.errors import SettingsError
 
 _SECS_PER_DAY = 86_400
 _SHOWN_CHARS = 60  # of a wrong value
+
+DIVIDED_LIMITS = ("max_sockets", "max_sockets_per_account", "max_sockets_per_address", "rate_limit_burst")
+"""Limits of a node of which each of its processes admits a part, and at least one."""
 
 _node = topic("Node")
 _traces = topic("Traces")
@@ -70,10 +75,11 @@ class Settings(BaseModel):
     host: Text = _node("0.0.0.0", "Address that both ports listen on.")  # noqa: S104
     port: Port = _node(3000, "Port of the API; 0 takes any free one.")
     mgmt_port: Port = _node(9090, "Port of /livez, /readyz and /metrics, never for clients; 0 takes any free one.")
-    workers: Annotated[Count, only(1, "this version runs one process per node")] = _node(
-        1, "Processes of this node; this version runs one."
+    workers: Processes = _node(1, "Processes that serve; the limits of this node hold for all of them together.")
+    drain_secs: SecondsOrZero = _node(
+        0, "Seconds over which a stop spreads the goodbyes to open sockets, while requests are still served."
     )
-    shutdown_timeout_secs: Seconds = _node(5, "Seconds a stop may take until open requests are cut.")
+    shutdown_timeout_secs: Seconds = _node(5, "Seconds a stop may take after that until open requests are cut.")
     log_format: Literal["text", "json"] = _node("text", "How a log line is written: text or json.")
     log_level: LogLevel = _node("info", "Least level that is logged: debug, info, warning or error.")
     health_db_timeout_ms: Milliseconds = _node(2000, "Milliseconds that /readyz waits for Redis.")
@@ -177,6 +183,11 @@ class Settings(BaseModel):
             wrong.append("OBSCURA_MAX_INBOX_BYTES must not be smaller than OBSCURA_MAX_MESSAGE_BYTES")
         if self.pre_key_reserve >= self.max_pre_keys:
             wrong.append("OBSCURA_PRE_KEY_RESERVE must be smaller than OBSCURA_MAX_PRE_KEYS")
+        wrong += [
+            f"OBSCURA_{name.upper()} must not be smaller than OBSCURA_WORKERS, which divide it among them"
+            for name in DIVIDED_LIMITS
+            if getattr(self, name) < self.workers
+        ]
         if wrong:
             raise ValueError("\n".join(wrong))
         return self

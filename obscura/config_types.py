@@ -154,12 +154,14 @@ def _level(name: object) -> object:
 
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
+Processes = Annotated[int, Field(ge=1, le=256)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 CountOrZero = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Size = Annotated[int, Field(ge=1, le=2**40)]
 Rate = Annotated[float, Field(ge=0.001, le=1_000_000)]
 Milliseconds = Annotated[int, Field(ge=1, le=3_600_000)]
 Seconds = Annotated[float, Field(gt=0, le=31_536_000)]
+SecondsOrZero = Annotated[float, Field(ge=0, le=31_536_000)]
 WholeSeconds = Annotated[int, Field(ge=1, le=31_536_000)]
 Days = Annotated[float, Field(gt=0, le=3_650)]
 Text = Annotated[str, Field(min_length=1)]

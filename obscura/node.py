@@ -3,15 +3,17 @@
 import asyncio
 import logging
 import os
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from uuid import uuid4
 
 from obscura import parts
-from obscura.api import accounts, attachments, gateway, keys, management, messages
+from obscura.api import accounts, attachments, gateway, keys, messages
 from obscura.api.app import api_routes, auth_routes, management_routes
 from obscura.api.client_address import ClientAddresses
 from obscura.api.cors import Cors
 from obscura.api.http_server import HttpServer
+from obscura.api.management import METRICS, READINESS, Readiness, own_metrics
 from obscura.api.middleware import AUTHENTICATE, CLIENT_OF, MAX_JSON_BYTES
 from obscura.api.rate_limit import REFUSAL, ProcessBuckets, RateLimits
 from obscura.config import Settings
@@ -52,14 +54,19 @@ _TRACES_SHARE = 0.2  # of the shutdown timeout
 class Node:
     """One serving process, to be made inside the event loop that runs it.
 
+    Args:
+        is_worker: It is one of several processes that share the API port. Their supervisor
+            has the management port, and the embedded Redis if there is one.
+
     Attributes, after `start`:
         api_port: Where clients connect.
-        management_port: Where health and metrics are.
+        management_port: Where health and metrics are; 0 of a worker.
         redis_description: Where the data is, in lines for an operator.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, is_worker: bool = False) -> None:
         self._settings = settings
+        self._is_worker = is_worker
         self._draining = False
         self._id = str(uuid4())
         self._tracing: Tracing | None = None
@@ -95,7 +102,8 @@ class Node:
     async def stop(self) -> None:
         """Be not ready at once, say goodbye to every socket, finish what was begun, and end.
 
-        Safe to call again. What takes longer than the shutdown timeout is cut off.
+        Takes the drain time, and then at most the shutdown timeout: what is not done by then
+        is cut off. Safe to call again.
         """
         if self._stopping is None:
             self._draining = True
@@ -108,6 +116,15 @@ class Node:
             self._tracing = make_tracing(settings.otlp_endpoint, settings.otlp_sample_ratio, self._id)
             # A share of the shutdown timeout, for all else has stopped by then, and most likely early.
             self._running.push_async_callback(self._tracing.stop, settings.shutdown_timeout_secs * _TRACES_SHARE)
+
+    async def readiness(self) -> Mapping[str, str]:
+        """What /readyz answers, of a node that has started."""
+        checks = {
+            "database": lambda: self._database.is_alive(self._settings.health_db_timeout_ms / 1000),
+            "storage": self._has_storage,
+            "events": self._database.is_hearing,
+        }
+        return await Readiness(checks, lambda: self._draining)()
 
     async def _start_database(self) -> None:
         settings = self._settings
@@ -194,14 +211,11 @@ class Node:
     async def _listen(self) -> None:
         settings = self._settings
         patience_secs = settings.shutdown_timeout_secs / 2  # half for the sockets, half for the other requests
-        management_server = HttpServer(management_routes(), 0, patience_secs)
-        management_server.app[management.CHECKS] = {
-            "database": lambda: self._database.is_alive(settings.health_db_timeout_ms / 1000),
-            "storage": self._has_storage,
-            "events": self._database.is_hearing,
-        }
-        management_server.app[management.IS_DRAINING] = lambda: self._draining
-        self.management_port = await self._open(management_server, settings.mgmt_port)
+        if not self._is_worker:
+            management_server = HttpServer(management_routes(), 0, patience_secs)
+            management_server.app[READINESS] = self.readiness
+            management_server.app[METRICS] = own_metrics
+            self.management_port = await self._open(management_server, settings.mgmt_port)
 
         api = HttpServer(api_routes(), max(settings.max_message_bytes, MAX_JSON_BYTES), patience_secs)
         api.tracing = self._tracing
@@ -219,6 +233,8 @@ class Node:
         self._acks.start()
         self._running.push_async_callback(self._gateway.leave, patience_secs)
         self._running.push_async_callback(api.stop_accepting)
+        self._running.push_async_callback(self._gateway.drain, settings.drain_secs)
+        self._running.callback(api.ask_to_leave)
 
     def _limit(self, api: HttpServer) -> None:
         """Say who may ask how often, and from which pages. Refusals are to be readable there, so limits come first."""
@@ -235,7 +251,7 @@ class Node:
     async def _open(self, server: HttpServer, port: int) -> int:
         self._running.push_async_callback(server.stop)
         try:
-            await server.start(self._settings.host, port)
+            await server.start(self._settings.host, port, is_port_shared=self._is_worker)
         except OSError as error:
             raise StartupError(
                 f"cannot listen on {self._settings.host} port {port}: {os.strerror(error.errno or 0).lower()}"

@@ -124,6 +124,8 @@ STORAGE_SECONDS = Histogram(
 )
 STORAGE_ERRORS = _counter("obscura_storage_errors", "Operations of the attachments' store that failed.")
 
+WORKER_RESTARTS = _counter("obscura_worker_restarts", "Times that a worker process was started again.")
+
 SPANS_EXPORTED = _counter("obscura_trace_spans_exported", "Spans that the collector took.")
 SPANS_DROPPED = _counter("obscura_trace_spans_dropped", "Spans thrown away since the collector was away or slow.")
 BUILD = Gauge("obscura_build_info", "Which version runs, on which Python; always 1.", ["version", "python"])

@@ -66,8 +66,8 @@ class HttpServer:
         self._listener: asyncio.Server | None = None
         self._make_protocol: Callable[[], web.RequestHandler] | None = None
 
-    async def start(self, host: str, port: int) -> None:
-        """Listen.
+    async def start(self, host: str, port: int, is_port_shared: bool = False) -> None:
+        """Listen. The kernel spreads connections over all processes that share a port.
 
         Raises:
             OSError: The address is taken, or not ours.
@@ -93,8 +93,12 @@ class HttpServer:
             )
 
         self._make_protocol = make_protocol
-        self._listener = await loop.create_server(make_protocol, host, port, backlog=1024)
+        self._listener = await loop.create_server(make_protocol, host, port, backlog=1024, reuse_port=is_port_shared)
         self.port = self._listener.sockets[0].getsockname()[1]
+
+    def ask_to_leave(self) -> None:
+        """From now on every answer says that its connection ends, so that the next request goes elsewhere."""
+        self._connections.are_to_leave = True
 
     async def stop_accepting(self) -> None:
         """Let nobody in any more, but those who have knocked.
@@ -144,6 +148,7 @@ class _Connections:
     """
 
     def __init__(self) -> None:
+        self.are_to_leave = False
         self._open: set[_RequestHandler] = set()
         self._none = asyncio.Event()
         self._none.set()
@@ -216,7 +221,7 @@ class _RequestHandler(web.RequestHandler):
     async def finish_response(
         self, request: BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        if self._is_finishing:
+        if self._is_finishing or self._connections.are_to_leave:
             resp.force_close()
         return await super().finish_response(request, resp, start_time)
 

@@ -12,10 +12,32 @@ log = logging.getLogger(__name__)
 
 Check = Callable[[], Awaitable[bool]]
 
-CHECKS: web.AppKey[Mapping[str, Check]] = web.AppKey("checks")
-IS_DRAINING: web.AppKey[Callable[[], bool]] = web.AppKey("is_draining")
+READINESS: web.AppKey[Callable[[], Awaitable[Mapping[str, str]]]] = web.AppKey("readiness")
+METRICS: web.AppKey[Callable[[], Awaitable[bytes]]] = web.AppKey("metrics")
 
+_READY = frozenset({"ok", "degraded"})
 _MAY_FAIL = frozenset({"storage"})  # messaging goes on without attachments
+
+
+class Readiness:
+    """Whether clients should be sent to this process, and if not, why: the answer of /readyz."""
+
+    def __init__(self, checks: Mapping[str, Check], is_draining: Callable[[], bool]) -> None:
+        self._checks = checks
+        self._is_draining = is_draining
+
+    async def __call__(self) -> Mapping[str, str]:
+        passed = await asyncio.gather(*(_passes(check) for check in self._checks.values()))
+        results = {name: "ok" if ok else "error" for name, ok in zip(self._checks, passed, strict=True)}
+        return {"status": "draining" if self._is_draining() else status_of(results), **results}
+
+
+def status_of(results: Mapping[str, str]) -> str:
+    """What the results of the parts make of the whole: ok, degraded or error."""
+    failed = {name for name, result in results.items() if result != "ok"}
+    if failed - _MAY_FAIL:
+        return "error"
+    return "degraded" if failed else "ok"
 
 
 async def livez(_request: web.Request) -> web.Response:
@@ -25,19 +47,18 @@ async def livez(_request: web.Request) -> web.Response:
 
 async def readyz(request: web.Request) -> web.Response:
     """Whether a load balancer should send clients here, and if not, why."""
-    checks = request.app[CHECKS]
-    passed = await asyncio.gather(*(_passes(check) for check in checks.values()))
-    results = {name: "ok" if ok else "error" for name, ok in zip(checks, passed, strict=True)}
-    failed = {name for name, result in results.items() if result == "error"}
-    draining = request.app[IS_DRAINING]()
-    if draining or failed - _MAY_FAIL:
-        return _json(503, {"status": "draining" if draining else "error", **results})
-    return _json(200, {"status": "degraded" if failed else "ok", **results})
+    readiness = await request.app[READINESS]()
+    return _json(200 if readiness["status"] in _READY else 503, readiness)
 
 
-async def metrics(_request: web.Request) -> web.Response:
+async def metrics(request: web.Request) -> web.Response:
     """Prometheus's text format."""
-    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    return web.Response(body=await request.app[METRICS](), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def own_metrics() -> bytes:
+    """The figures of this process."""
+    return generate_latest()
 
 
 async def _passes(check: Check) -> bool:

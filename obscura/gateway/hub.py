@@ -103,7 +103,7 @@ class Hub:
 
     def resume(self, ended: Container[UUID]) -> None:
         """After a gap in the events: close the sessions that ended meanwhile, have the others read again."""
-        for listener in self._all():
+        for listener in self.listeners:
             if listener.session_id in ended:
                 listener.close(CLOSE_SESSION_REVOKED, "session revoked")
             else:
@@ -111,15 +111,17 @@ class Hub:
 
     async def close_all(self, code: int, reason: str) -> None:
         """Close every session and wait until all have left."""
-        for listener in self._all():
+        for listener in self.listeners:
             listener.close(code, reason)
         await self._empty.wait()
 
     async def cut_off_all(self) -> None:
         """Drop every connection that is left and wait until the sessions have ended."""
-        for listener in self._all():
+        for listener in self.listeners:
             listener.cut_off()
         await self._empty.wait()
 
-    def _all(self) -> list[Listener]:
+    @property
+    def listeners(self) -> list[Listener]:
+        """All that are listed."""
         return [listener for listeners in self._by_user.values() for listener in listeners]

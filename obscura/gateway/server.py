@@ -10,7 +10,8 @@ from uuid import UUID
 from aiohttp import web
 
 from obscura.errors import BadRequest, StoreUnavailable, TooManyRequests, Unauthorized, Unavailable
-from obscura.gateway.hub import CLOSE_GOING_AWAY, CLOSE_TRY_LATER, Hub
+from obscura.gateway.goodbyes import GOODBYE, say_goodbyes
+from obscura.gateway.hub import CLOSE_TRY_LATER, Hub
 from obscura.gateway.limits import AddressCounts, SocketLimits
 from obscura.gateway.outbound import Outbound
 from obscura.gateway.session import Session, SocketServices
@@ -82,6 +83,15 @@ class Gateway:
                 self._hub.leave(session)
         return socket
 
+    async def drain(self, secs: float) -> None:
+        """Let nobody in any more and say goodbye to one after another over this time, serving the others meanwhile.
+
+        For the whole of it, even if nobody is left: it is the time in which balancers notice.
+        """
+        self._leaving = True
+        if secs > 0:
+            await say_goodbyes(self._hub.listeners, self._services.acks.flush, secs)
+
     async def leave(self, timeout_secs: float) -> None:
         """Let nobody in any more, say goodbye to all, and wait for their last acks, but not for ever."""
         self._leaving = True
@@ -93,7 +103,7 @@ class Gateway:
                 await acks.flush_all()
         with suppress(TimeoutError):
             async with asyncio.timeout_at(begin + timeout_secs * _GOODBYE_SHARE):
-                await self._hub.close_all(CLOSE_GOING_AWAY, "Server shutting down")
+                await self._hub.close_all(*GOODBYE)
         try:
             async with asyncio.timeout_at(begin + timeout_secs):
                 await self._hub.cut_off_all()

@@ -148,7 +148,8 @@ def make_pool(url: str, client_name: str = CLIENT_NAME) -> ConnectionPool:
 class Backoff:
     """Growing pauses between attempts, jittered so that nodes do not come in step."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_secs: float = _BACKOFF_MAX_SECS) -> None:
+        self._max_secs = max_secs
         self.reset()
 
     def reset(self) -> None:
@@ -156,7 +157,7 @@ class Backoff:
 
     async def pause(self) -> None:
         await asyncio.sleep(self._next_secs * random.uniform(0.5, 1.0))  # noqa: S311  not a secret
-        self._next_secs = min(self._next_secs * 2, _BACKOFF_MAX_SECS)
+        self._next_secs = min(self._next_secs * 2, self._max_secs)
 
 
 class Connection:

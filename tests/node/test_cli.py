@@ -87,6 +87,9 @@ class Command:
 
 Run = Callable[..., Command]
 
+several = pytest.mark.parametrize("workers", ["1", "2"])
+"""Runs a test with a node of one process and with one of two."""
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
@@ -159,26 +162,39 @@ def test_it_starts_with_nothing_configured(folder: Path, run: Run) -> None:
     assert command.stop() == 0
 
 
+@several
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_it_cleanly(folder: Path, run: Run, number: signal.Signals) -> None:
+def test_a_signal_stops_it_cleanly(folder: Path, run: Run, number: signal.Signals, workers: str) -> None:
     """Exit code 0, nothing on the socket, no redis-server left."""
-    assert run("serve").until_started().stop(number) == 0
+    assert run("serve", OBSCURA_WORKERS=workers).until_started().stop(number) == 0
     assert not redis_runs(folder)
     assert not (data_dir(folder) / "redis.sock").exists()
 
 
-def test_ctrl_c_goes_to_the_node_alone(folder: Path, run: Run) -> None:
+@several
+def test_ctrl_c_goes_to_the_node_alone(folder: Path, run: Run, workers: str) -> None:
     """A terminal signals the whole process group; Redis does not end before the node has stopped."""
-    command = run("serve").until_started()
+    command = run("serve", OBSCURA_WORKERS=workers).until_started()
     assert os.getpgid(redis_pid(folder)) != os.getpgid(command.process.pid)
     os.killpg(command.process.pid, signal.SIGINT)
     assert command.exit_code() == 0
     assert not redis_runs(folder)
 
 
-def test_a_second_signal_forces_the_stop(folder: Path, run: Run) -> None:
+def test_a_terminal_that_goes_stops_no_workers(run: Run) -> None:
+    """SIGHUP means nothing to a node of several processes."""
+    command = run("serve", OBSCURA_WORKERS="2").until_started()
+    os.killpg(command.process.pid, signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        command.process.wait(0.2)
+    assert is_listening(command.port("API"))
+    assert command.stop() == 0
+
+
+@several
+def test_a_second_signal_forces_the_stop(folder: Path, run: Run, workers: str) -> None:
     """With a request that never ends, the second signal ends the wait: exit code 1, and no redis-server left."""
-    command = run("serve", OBSCURA_SHUTDOWN_TIMEOUT_SECS="300").until_started()
+    command = run("serve", OBSCURA_WORKERS=workers, OBSCURA_SHUTDOWN_TIMEOUT_SECS="300").until_started()
     port = command.port("API")
     with socket.create_connection(("127.0.0.1", port)) as request:
         request.sendall(b"POST /v1/users HTTP/1.1\r\nHost: relay\r\nContent-Length: 10\r\n\r\n")
@@ -202,15 +218,16 @@ def test_a_second_start_finds_everything(folder: Path, run: Run) -> None:
     assert (data_dir(folder) / "jwt_secret").read_text() == secret
 
 
-def test_a_killed_node_leaves_no_redis_behind(folder: Path, run: Run) -> None:
+@several
+def test_a_killed_node_leaves_no_redis_behind(folder: Path, run: Run, workers: str) -> None:
     """After kill -9 of the node its redis-server ends too, and the next start finds the data."""
-    command = run("serve").until_started()
+    command = run("serve", OBSCURA_WORKERS=workers).until_started()
     with redis_of(folder) as client:
         client.set("name", "value")
     command.process.kill()
     if sys.platform == "linux":  # elsewhere the next start ends it
         eventually(lambda: not redis_runs(folder))
-    run("serve").until_started()
+    run("serve", OBSCURA_WORKERS=workers).until_started()
     with redis_of(folder) as client:
         assert client.get("name") == "value"
 
@@ -243,19 +260,21 @@ def test_a_killed_redis_does_not_stop_the_node(folder: Path, run: Run) -> None:
     assert not redis_runs(folder)
 
 
+@several
 @pytest.mark.parametrize("name", ["OBSCURA_PORT", "OBSCURA_MGMT_PORT"])
-def test_a_busy_port_is_refused(folder: Path, run: Run, name: str) -> None:
+def test_a_busy_port_is_refused(folder: Path, run: Run, name: str, workers: str) -> None:
     """The port is named, and nothing keeps running."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert str(port) in run("serve", **{name: str(port)}).refusal()
+        assert str(port) in run("serve", OBSCURA_WORKERS=workers, **{name: str(port)}).refusal()
     assert not redis_runs(folder)
 
 
-def test_a_second_server_on_the_data_directory_is_refused(folder: Path, run: Run) -> None:
+@several
+def test_a_second_server_on_the_data_directory_is_refused(folder: Path, run: Run, workers: str) -> None:
     """The directory is named, and the first server goes on."""
-    first = run("serve").until_started()
-    said = run("serve").refusal()
+    first = run("serve", OBSCURA_WORKERS=workers).until_started()
+    said = run("serve", OBSCURA_WORKERS=workers).refusal()
     assert said == f"another server is running in the data directory {data_dir(folder)}"
     assert first.stop() == 0
 
@@ -270,11 +289,17 @@ def test_a_missing_redis_server_is_refused(run: Run) -> None:
     assert command.refusal().startswith("no redis-server was found: install redis-server")
 
 
-def test_an_unreachable_redis_is_refused(run: Run) -> None:
+@several
+def test_an_unreachable_redis_is_refused(run: Run, workers: str) -> None:
     """No password of the URL is in what is said."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = run("serve", OBSCURA_REDIS_URL=f"redis://:hush@127.0.0.1:{port}/0", OBSCURA_JWT_SECRET=SECRET)
+    command = run(
+        "serve",
+        OBSCURA_WORKERS=workers,
+        OBSCURA_REDIS_URL=f"redis://:hush@127.0.0.1:{port}/0",
+        OBSCURA_JWT_SECRET=SECRET,
+    )
     assert "Redis" in command.refusal()
     assert "hush" not in command.errors
 

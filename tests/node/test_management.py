@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from obscura.api.app import management_routes
 from obscura.api.http_server import HttpServer
-from obscura.api.management import CHECKS, IS_DRAINING
+from obscura.api.management import READINESS, Readiness
 from obscura.node import Node
 from tests.conftest import StartNode
 from tests.support.client import Api, exchange
@@ -143,8 +143,7 @@ async def judge(session: aiohttp.ClientSession) -> AsyncIterator[Judge]:
     """Asks a management port whose checks are given."""
     server = HttpServer(management_routes(), 0, 1)
     checks: dict[str, Check] = {}
-    server.app[CHECKS] = checks
-    server.app[IS_DRAINING] = lambda: False
+    server.app[READINESS] = Readiness(checks, lambda: False)
     await server.start("127.0.0.1", 0)
 
     async def ask(**given: Check) -> tuple[int, dict[str, str]]:

@@ -74,6 +74,62 @@ async def test_a_node_that_leaves_lets_nobody_in(node: Node, api: Api) -> None:
     await stopping
 
 
+async def test_who_is_still_there_while_a_node_drains_is_served(start_node: StartNode, connect_api: Connect) -> None:
+    """Messages arrive at sockets whose turn has not come; requests are answered, and told to go elsewhere next."""
+    node = await start_node(drain_secs=2)
+    api, management = connect_api(node), connect_api(node)
+    management.port = node.management_port
+    users = [await api.register() for _ in range(8)]
+    sockets = [await raw(user) for user in users]
+    stopping = asyncio.create_task(node.stop())
+    goodbyes = [asyncio.create_task(socket.frames_until(CLOSE)) for socket in sockets]
+    await asyncio.wait(goodbyes, return_when=asyncio.FIRST_COMPLETED)
+
+    answers = [await users[0].send(user, b"late") for user in users]
+    assert {(answer.status, answer.headers["Connection"]) for answer in answers} == {(201, "close")}
+    assert (await management.call("GET", "/readyz")).json["status"] == "draining"
+    with create_connection(("127.0.0.1", api.port)):
+        pass  # new connections are taken
+    frames = await asyncio.gather(*goodbyes)
+    assert {(one[-1].close_code, one[-1].close_reason) for one in frames} == {(1001, "Server shutting down")}
+    late = [frame.envelope.message.content for one in frames for frame in one if frame.opcode == BINARY]
+    assert late
+    assert set(late) == {b"late"}
+    for socket in sockets:
+        await socket.send(CLOSE)
+    await stopping
+
+
+async def test_a_node_that_drains_sends_new_sockets_elsewhere(start_node: StartNode, connect_api: Connect) -> None:
+    """503 with a Retry-After, on a new connection too."""
+    node = await start_node(drain_secs=1)
+    api = connect_api(node)
+    user = await api.register()
+    stopping = asyncio.create_task(node.stop())
+    await asyncio.sleep(0)
+    newcomer = await RawSocket.connect(api.port)
+    await newcomer.ask_for_upgrade(f"/v1/gateway?token={user.token}")
+    assert (newcomer.status, newcomer.headers["retry-after"]) == (503, "1")
+    await stopping
+
+
+async def test_acks_sent_while_a_node_drains_are_written(
+    start_node: StartNode, connect_api: Connect, redis_server: RedisServer
+) -> None:
+    """What a socket acked until its turn does not come again at the next node."""
+    node = await start_node(drain_secs=1, **LAZY)
+    api = connect_api(node)
+    alice, bob = await api.register(), await api.register()
+    await alice.deliver(bob, b"1", b"2")
+    socket = await bob.connect()
+    envelopes = await socket.envelopes(2)
+    stopping = asyncio.create_task(node.stop())
+    await socket.ack(*envelopes)
+    assert await socket.close_code() == 1001
+    assert not inbox_of(redis_server, bob)
+    await stopping
+
+
 async def test_what_was_acked_is_written_before_the_goodbye(
     start_node: StartNode, connect_api: Connect, redis_server: RedisServer
 ) -> None:

@@ -28,9 +28,17 @@ class Served:
         pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def terminate(self) -> None:
         """SIGTERM."""
         self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._process.kill()
 
     async def exit_code(self) -> int:
         async with asyncio.timeout(DEADLINE_SECS):
@@ -38,8 +46,10 @@ class Served:
 
 
 @asynccontextmanager
-async def serve(folder: Path, redis_url: str, jwt_secret: str, **settings: object) -> AsyncIterator[Served]:
-    """Run `obscura serve` until the block ends; keyword arguments are settings."""
+async def serve(
+    folder: Path, redis_url: str | None, jwt_secret: str | None, **settings: object
+) -> AsyncIterator[Served]:
+    """Run `obscura serve` until the block ends; keyword arguments are settings, and None is none."""
     values = {
         "host": "127.0.0.1",
         "port": 0,
@@ -51,7 +61,7 @@ async def serve(folder: Path, redis_url: str, jwt_secret: str, **settings: objec
         **settings,
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("OBSCURA_")}
-    environ = {f"OBSCURA_{name.upper()}": str(value) for name, value in values.items()}
+    environ = {f"OBSCURA_{name.upper()}": str(value) for name, value in values.items() if value is not None}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "obscura", "serve"),
         cwd=Path(__file__).parents[2],

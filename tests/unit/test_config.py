@@ -17,7 +17,7 @@ OTHER_SECRET = "another secret that is long enough as well"
 # Right values of the settings that do not take just any number or text.
 SAMPLES = {
     "max_inbox_bytes": "33554432",
-    "workers": "1",
+    "workers": "2",
     "redis_wait_replicas": "0",
     "redis_url": "redis://redis.example/0",
     "jwt_secret": OTHER_SECRET,
@@ -159,6 +159,16 @@ def test_a_reserve_leaves_keys_for_others() -> None:
     assert load([], {"OBSCURA_PRE_KEY_RESERVE": "99"}).pre_key_reserve == 99
 
 
+@pytest.mark.parametrize(
+    "name", ["MAX_SOCKETS", "MAX_SOCKETS_PER_ACCOUNT", "MAX_SOCKETS_PER_ADDRESS", "RATE_LIMIT_BURST"]
+)
+def test_a_limit_that_processes_divide_is_one_for_each_at_least(name: str) -> None:
+    """Else a node would admit more than it says, or one of its processes nobody."""
+    said = refusal(WORKERS="3", **{name: "2"})
+    assert said == f"OBSCURA_{name} must not be smaller than OBSCURA_WORKERS, which divide it among them"
+    assert load([], {"OBSCURA_WORKERS": "3", f"OBSCURA_{name}": "3"}).workers == 3
+
+
 @pytest.mark.parametrize("level", ["INFO", "Warn", "error"])
 def test_log_levels_of_other_servers_are_understood(level: str) -> None:
     """Case does not matter, and warn is warning."""
@@ -168,13 +178,13 @@ def test_log_levels_of_other_servers_are_understood(level: str) -> None:
 def test_all_that_is_wrong_is_named_at_once(write_toml: WriteToml) -> None:
     """Each wrong or unknown setting has its line, with the name it was given under and what is expected."""
     file = write_toml("batch_limit = 0\nttl_day = 3")
-    said = refusal("--port", "http", "--config", file, WORKERS="2", LOG_FORMAT="xml", MAX_SOKETS="5").splitlines()
+    said = refusal("--port", "http", "--config", file, WORKERS="0", LOG_FORMAT="xml", MAX_SOKETS="5").splitlines()
     assert sorted(said) == sorted(
         [
             "--port must be a whole number from 0 up to 65535, not 'http'",
             f"batch_limit in {file} must be a whole number from 1 up to 2147483647, not '0'",
             f"ttl_day in {file} is not a setting; did you mean ttl_days (--ttl-days, OBSCURA_TTL_DAYS)?",
-            "OBSCURA_WORKERS must be 1: this version runs one process per node",
+            "OBSCURA_WORKERS must be a whole number from 1 up to 256, not '0'",
             "OBSCURA_LOG_FORMAT must be one of text, json, not 'xml'",
             "OBSCURA_MAX_SOKETS is not a setting; did you mean max_sockets (--max-sockets, OBSCURA_MAX_SOCKETS)?",
         ]

@@ -120,7 +120,7 @@ def test_the_unit_leaves_time_and_files_enough() -> None:
     """More seconds than a stop takes, more open files than sockets, and no way to gain rights."""
     unit = dict(line.split("=", 1) for line in directives(read("obscura.service")) if "=" in line)
     settings = Settings()
-    assert int(unit["TimeoutStopSec"]) > settings.shutdown_timeout_secs
+    assert int(unit["TimeoutStopSec"]) > settings.drain_secs + settings.shutdown_timeout_secs
     assert int(unit["LimitNOFILE"]) > settings.max_sockets
     assert (unit["NoNewPrivileges"], unit["ProtectSystem"], unit["DynamicUser"]) == ("yes", "strict", "yes")
     assert (unit["KillMode"], unit["Restart"]) == ("mixed", "on-failure")

@@ -13,7 +13,8 @@ BASE = {"config", "config_types", "errors", "telemetry"}
 # What the modules of a layer may import besides `BASE`; a layer is a package or a module at the top.
 ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
-    "cli": {"node", "inspect"},
+    "cli": {"processes", "node", "inspect"},
+    "processes": {"processes", "node", "api", "store"},
     "inspect": {"inspect", "services", "store", "crypto"},
     "node": {"parts", "api", "gateway", "services", "store", "blobs", "wire", "frames", "events", "crypto", "tracing"},
     "parts": {"gateway", "services", "store", "blobs", "crypto"},
@@ -49,12 +50,12 @@ OUTSIDE: dict[str, set[str]] = {
     "hiredis": {"store"},
     "jwt": {"crypto.tokens"},
     "opentelemetry": {"otlp"},
-    "orjson": {"api", "crypto", "store", "wire"},
-    "prometheus_client": {"histograms", "telemetry", "api.management"},
+    "orjson": {"api", "crypto", "processes", "store", "wire"},
+    "prometheus_client": {"histograms", "telemetry", "api.management", "processes.metrics"},
     "pydantic": {"config", "config_types"},
     "pydantic_core": {"config"},
     "redis": {"store"},
-    "uvloop": {"cli"},
+    "uvloop": {"processes.running"},
     "xeddsa": {"crypto.curve"},
 }
 
@@ -138,6 +139,8 @@ def test_a_module_imports_only_what_its_layer_may(module: str) -> None:
         ("errors", "from obscura.config import Settings"),
         ("cli", "from obscura.api.app import api_routes"),
         ("node", "from obscura.cli import main"),
+        ("node", "from obscura.processes.supervisor import Supervisor"),
+        ("processes.supervisor", "import prometheus_client"),
         ("services.keys", "import requests"),
     ],
 )

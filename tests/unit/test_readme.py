@@ -67,7 +67,7 @@ def test_every_route_it_names_exists() -> None:
 def test_what_it_says_is_not_there_yet_is_marked_in_the_help() -> None:
     """The settings of what is to come say so."""
     assert "not there yet" in README.lower()
-    assert "this version runs one" in serve_help(100)
+    assert "this version waits for none" in serve_help(100)
 
 
 def test_the_map_of_the_rooms_lists_every_module() -> None:

@@ -1,0 +1,45 @@
+"""Goodbyes to many sockets, spread over a time.
+
+Clients that are told to go all at once come back all at once, and storm the nodes that are
+left: those whose backoff has no jitter in step. Spread, they arrive at an even rate.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from uuid import UUID
+
+from obscura.gateway.hub import CLOSE_GOING_AWAY, Listener
+
+GOODBYE = (CLOSE_GOING_AWAY, "Server shutting down")
+
+_ACKS_SECS = 1.0  # that a goodbye waits at most for a Redis that hangs
+
+
+async def say_goodbyes(
+    listeners: Sequence[Listener], flush_acks: Callable[[UUID], Awaitable[object]], secs: float
+) -> None:
+    """Close sockets in random order, each at a random moment of its even share of ``secs``, and return after it.
+
+    Each is served until its turn; what it acked until then is written first, since who is
+    told to leave may be at another node in no time, and would get it again.
+    """
+    begin = asyncio.get_running_loop().time()
+    order = random.sample(listeners, len(listeners))
+    async with asyncio.TaskGroup() as goodbyes:
+        for place, listener in enumerate(order):
+            await _sleep_until(begin + secs * (place + random.random()) / len(order))  # noqa: S311  not a secret
+            goodbyes.create_task(_say_goodbye(listener, flush_acks))
+        await _sleep_until(begin + secs)
+
+
+async def _say_goodbye(listener: Listener, flush_acks: Callable[[UUID], Awaitable[object]]) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_ACKS_SECS):
+            await flush_acks(listener.user_id)
+    listener.close(*GOODBYE)
+
+
+async def _sleep_until(moment: float) -> None:
+    await asyncio.sleep(max(0.0, moment - asyncio.get_running_loop().time()))

@@ -1,0 +1,116 @@
+"""A worker as its supervisor sees it: a process to start, to ask, to stop and to wait for."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from itertools import count
+from typing import Any, Self
+
+import orjson
+
+from obscura.config_types import ENV_PREFIX
+from obscura.errors import ObscuraError, StartupError
+from obscura.processes.shares import Assignment
+
+# -P: the directory it happens to run in is no place to import from.
+_COMMAND = (sys.executable, "-P", "-c", "import sys; from obscura.processes.worker import main; sys.exit(main())")
+_MAX_LINE_BYTES = 2**24  # the metrics of one process
+
+
+class WorkerSilent(ObscuraError):
+    """A worker has not answered, in time or at all."""
+
+
+class Child:
+    """One worker process, from its start to its end. `worker.py` says what is spoken with it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, channel: tuple[asyncio.StreamReader, asyncio.StreamWriter]):
+        self._process = process
+        self._reader, self._writer = channel
+        self._asking = asyncio.Lock()
+        self._ids = count()
+
+    @classmethod
+    async def spawn(cls, assignment: Assignment) -> Self:
+        """Start a process and tell it what to do.
+
+        Its environment has none of our settings: it gets them, and the secrets among
+        them, over the channel alone.
+        """
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
+        environ["PYTHONPATH"] = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *_COMMAND,
+                f"obscura worker {assignment.number}",  # for who looks at the process list
+                stdin=theirs.fileno(),
+                env=environ,
+                start_new_session=True,  # Ctrl-C is for the supervisor, who tells the workers
+            )
+            channel = await asyncio.open_unix_connection(sock=ours, limit=_MAX_LINE_BYTES)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        channel[1].write(assignment.to_json() + b"\n")
+        return cls(process, channel)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def until_started(self) -> None:
+        """Wait until it serves.
+
+        Raises:
+            StartupError: It cannot, for the reason it gave, or has ended without one.
+        """
+        try:
+            said = await self._read()
+        except WorkerSilent:
+            code = await self.wait()
+            raise StartupError(f"a worker process ended while it started, with exit code {code}") from None
+        if "refused" in said:
+            raise StartupError(said["refused"])
+
+    async def ask(self, question: str, timeout_secs: float) -> Any:
+        """Ask a worker that has started.
+
+        Raises:
+            WorkerSilent: It is gone, or did not answer in time.
+        """
+        try:
+            async with asyncio.timeout(timeout_secs), self._asking:
+                asked = next(self._ids)
+                self._writer.write(orjson.dumps({"id": asked, "question": question}) + b"\n")
+                while (said := await self._read())["id"] != asked:
+                    pass  # that was the answer to an earlier question, too late
+        except TimeoutError:
+            raise WorkerSilent("no answer in time") from None
+        return said["answer"]
+
+    async def _read(self) -> Any:
+        try:
+            line = await self._reader.readline()
+        except ConnectionError:
+            line = b""
+        if not line:
+            raise WorkerSilent("the worker has ended")
+        return orjson.loads(line)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, if it still runs."""
+        with suppress(ProcessLookupError):
+            self._process.send_signal(number)
+
+    async def wait(self) -> int:
+        """Wait for its end; returns the exit code."""
+        code = await self._process.wait()
+        self._writer.close()
+        return code

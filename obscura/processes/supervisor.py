@@ -1,0 +1,149 @@
+"""A node of several processes: starts its workers, keeps them running, speaks for all, stops them together.
+
+It serves no client. It owns what there is once per node: the data directory with the
+embedded Redis and the secret, the reservation of the API port, the management port.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+
+from obscura.api.app import management_routes
+from obscura.api.http_server import HttpServer
+from obscura.api.management import METRICS, READINESS, own_metrics, status_of
+from obscura.config import Settings
+from obscura.errors import StartupError
+from obscura.processes.metrics import NodeMetrics, counted
+from obscura.processes.port import ReservedPort
+from obscura.processes.seat import Seat
+from obscura.processes.shares import Assignment
+from obscura.store.data_dir import load_or_create_jwt_secret
+from obscura.store.embedded import EmbeddedRedis
+
+log = logging.getLogger(__name__)
+
+_PARTS = ("database", "storage", "events")
+_LATE_ANSWER_SECS = 1.0  # beyond what a worker's own checks may take
+_LATE_END_SECS = 3.0  # beyond what a worker's own stop may take
+
+
+class Supervisor:
+    """A node of ``settings.workers`` processes, to be made inside the event loop that runs it.
+
+    Attributes, after `start`:
+        api_port: Where clients connect, to any of the workers.
+        management_port: Where health and metrics of all of them are.
+        redis_description: Where the data is, in lines for an operator.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._draining = False
+        self._seats: list[Seat] = []
+        self._metrics = NodeMetrics()
+        self._running = AsyncExitStack()  # what to stop, in the reverse order of its start
+        self._stopping: asyncio.Task[None] | None = None
+        self.api_port = self.management_port = 0
+        self.redis_description = ""
+
+    async def start(self) -> None:
+        """Come up whole, or leave nothing running.
+
+        Raises:
+            StartupError: A port is taken, Redis cannot be had, the data directory is in use.
+        """
+        try:
+            settings = await self._with_redis(self._settings)
+            reserved = ReservedPort(settings.host, settings.port)
+            self._running.callback(reserved.close)
+            self.api_port = reserved.port
+            await self._open_management()
+            await self._start_workers(settings.model_copy(update={"port": reserved.port}))
+        except BaseException:
+            await self.stop()
+            raise
+        ports = {"port": self.api_port, "management_port": self.management_port}
+        log.info("all workers have started", extra={"workers": settings.workers, **ports})
+
+    async def stop(self) -> None:
+        """Be not ready at once, have all workers leave, and end.
+
+        Takes the drain time, and then at most the shutdown timeout and a little. Safe to call
+        again. When it is cancelled the workers have a second.
+        """
+        if self._stopping is None:
+            self._draining = True
+            self._stopping = asyncio.create_task(self._running.aclose())
+        await asyncio.shield(self._stopping)
+
+    async def _with_redis(self, settings: Settings) -> Settings:
+        """Start what is not given, and return the settings with it."""
+        if settings.redis_url is not None:
+            self.redis_description = "data in the Redis of OBSCURA_REDIS_URL"
+            return settings
+        embedded = EmbeddedRedis(settings.data_dir)
+        self._running.push_async_callback(embedded.stop)
+        await embedded.start()
+        self.redis_description = f"data in {settings.data_dir.absolute()}\nlook inside: {embedded.cli_line}"
+        secrets = settings.jwt_secret or (load_or_create_jwt_secret(settings.data_dir),)
+        return settings.model_copy(update={"redis_url": embedded.url, "jwt_secret": secrets})
+
+    async def _open_management(self) -> None:
+        settings = self._settings
+        server = HttpServer(management_routes(), 0, settings.shutdown_timeout_secs / 2)
+        server.app[READINESS] = self._readiness
+        server.app[METRICS] = self._all_metrics
+        self._running.push_async_callback(server.stop)
+        try:
+            await server.start(settings.host, settings.mgmt_port)
+        except OSError as error:
+            raise StartupError(
+                f"cannot listen on {settings.host} port {settings.mgmt_port}: {os.strerror(error.errno or 0).lower()}"
+            ) from error
+        self.management_port = server.port
+
+    async def _start_workers(self, settings: Settings) -> None:
+        self._seats = [Seat(Assignment(number, settings), self._metrics) for number in range(1, settings.workers + 1)]
+        self._running.push_async_callback(self._stop_workers)
+        async with asyncio.TaskGroup() as starts:
+            started = [starts.create_task(_refusal(seat)) for seat in self._seats]
+        for refusal in filter(None, (task.result() for task in started)):
+            raise refusal
+
+    async def _stop_workers(self) -> None:
+        settings = self._settings
+        patience_secs = settings.drain_secs + settings.shutdown_timeout_secs + _LATE_END_SECS
+        await asyncio.gather(*(seat.stop(patience_secs) for seat in self._seats))
+
+    async def _readiness(self) -> Mapping[str, str]:
+        """A part is well if every worker says so; the whole is ready only with all of them there."""
+        settings = self._settings
+        checks_secs = max(settings.health_db_timeout_ms, settings.storage_health_timeout_ms) / 1000
+        asked = [seat.ask("readiness", checks_secs + _LATE_ANSWER_SECS) for seat in self._seats]
+        said = await asyncio.gather(*asked, return_exceptions=True)
+        answers = [one for one in said if not isinstance(one, BaseException)]
+        parts = {part: _joint([answer[part] for answer in answers]) for part in _PARTS}
+        serving = sum(answer["status"] != "draining" for answer in answers)
+        status = status_of(parts) if serving == settings.workers else "error"
+        whole = {"status": "draining" if self._draining else status, **parts}
+        return {**whole, "workers": f"{serving} of {settings.workers}"}
+
+    async def _all_metrics(self) -> bytes:
+        await asyncio.gather(*(seat.update_metrics() for seat in self._seats))
+        self._metrics.update(os.getpid(), counted((await own_metrics()).decode()))
+        return self._metrics.text()
+
+
+def _joint(results: list[str]) -> str:
+    return "ok" if results and all(result == "ok" for result in results) else "error"
+
+
+async def _refusal(seat: Seat) -> StartupError | None:
+    """Start a worker; returns why it cannot."""
+    try:
+        await seat.start()
+    except StartupError as error:
+        return error
+    return None

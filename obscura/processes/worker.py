@@ -1,0 +1,108 @@
+"""One worker: a process that serves as one of several, told what to do through its standard input.
+
+That is one end of a socket pair; the supervisor has the other. Down come the assignment
+and then questions, up go the answers, one JSON value a line:
+
+    {"number": 1, "settings": {...}}       the assignment, secrets included
+    {"started": true}                      or {"refused": "<why it cannot start>"}
+    {"id": 7, "question": "readiness"}     or "metrics"
+    {"id": 7, "answer": ...}
+
+Nobody else can read it, and nothing of it shows in a process list. It ends with the
+supervisor, however that ends: then the worker leaves as on SIGTERM.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+
+import orjson
+
+from obscura.api.management import own_metrics
+from obscura.errors import StartupError
+from obscura.node import Node
+from obscura.processes.running import new_event_loop, run_until_signalled, warn_of_few_open_files
+from obscura.processes.shares import Assignment
+from obscura.telemetry import set_up_logging
+
+log = logging.getLogger(__name__)
+
+_STDIN = 0
+_MAX_LINE_BYTES = 2**20
+
+Answers = Mapping[str, Callable[[], Awaitable[object]]]
+
+
+def main() -> int:
+    """Serve until told to leave; returns the exit code."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that goes is the supervisor's affair
+    channel = socket.socket(fileno=os.dup(_STDIN))
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            return runner.run(_work(channel))
+    except asyncio.CancelledError:
+        return 1
+
+
+async def _work(channel: socket.socket) -> int:
+    reader, writer = await asyncio.open_unix_connection(sock=channel, limit=_MAX_LINE_BYTES)
+    line = await reader.readline()
+    if not line:
+        return 1  # the supervisor is gone already
+    assignment = Assignment.from_json(line)
+    settings = assignment.share
+    set_up_logging(settings.log_level, settings.log_format)
+    _number_log_lines(assignment.number)
+    node = Node(settings, is_worker=True)
+    answers: Answers = {"readiness": node.readiness, "metrics": _metrics}
+    answering = asyncio.create_task(_answer(reader, writer, answers))
+
+    def on_started() -> None:
+        warn_of_few_open_files(settings.max_sockets)
+        _tell(writer, {"started": True})
+
+    try:
+        await run_until_signalled(node, on_started)
+    except StartupError as error:
+        _tell(writer, {"refused": str(error)})
+        return 1
+    finally:
+        answering.cancel()
+        await asyncio.gather(answering, return_exceptions=True)
+        writer.close()
+    return 0
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: Answers) -> None:
+    """Answer until there is nobody to ask any more, and leave then."""
+    try:
+        while line := await reader.readline():
+            asked = orjson.loads(line)
+            _tell(writer, {"id": asked["id"], "answer": await answers[asked["question"]]()})
+    except ConnectionError:
+        pass  # as good as the end
+    except Exception:
+        log.exception("a question of the supervisor could not be answered")  # who will start another worker
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _tell(writer: asyncio.StreamWriter, message: object) -> None:
+    writer.write(orjson.dumps(message) + b"\n")
+
+
+async def _metrics() -> str:
+    return (await own_metrics()).decode()
+
+
+def _number_log_lines(number: int) -> None:
+    """Name the worker in every line."""
+
+    def add_number(record: logging.LogRecord) -> bool:
+        record.worker = number
+        return True
+
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(add_number)
