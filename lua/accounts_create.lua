@@ -3,6 +3,7 @@
 -- Why a script: the account appears as a whole or not at all.
 -- Returns: 1.
 -- Repeatable: yes, with the same arguments and until the account is kept.
+-- Copied: yes.
 --
 -- The account expires until accounts_keep.lua is called once the name is confirmed, so a
 -- registration that dies in between leaves nothing.

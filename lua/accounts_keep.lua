@@ -3,6 +3,7 @@
 -- Why a script: all of the account is kept, or none of it.
 -- Returns: 1, or 0 if the account is gone.
 -- Repeatable: yes.
+-- Copied: yes.
 
 local account  = KEYS[1] -- hash
 local one_time = KEYS[2] -- hash: key id -> public key

@@ -5,6 +5,7 @@
 -- Returns: 'stored'; 'stale' if the identity is another one by now, or the account is gone;
 --   'old' if the stored signed pre-key's id is not lower.
 -- Repeatable: no, a repeat answers 'old'.
+-- Copied: yes.
 -- Invariant: one_time and order hold the same ids; only keys_*.lua and accounts_create.lua write them.
 
 local account  = KEYS[1] -- hash

@@ -8,6 +8,7 @@
 --   the threshold, of which the owner's nodes are told, else 0; withheld is 1 when all that was left
 --   is the reserve, else 0.
 -- Repeatable: no, each call uses up another key.
+-- Copied: yes.
 -- Invariant: one_time and order hold the same ids; only keys_*.lua and accounts_create.lua write them.
 
 local account   = KEYS[1] -- hash

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_origin
+from typing import Literal, Self, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -42,7 +42,6 @@ from obscura.config_types import (
     WholeSeconds,
     describe,
     flag_name,
-    only,
     topic,
 )
 from obscura.errors import SettingsError
@@ -91,15 +90,16 @@ class Settings(BaseModel):
 
     redis_url: RedisUrl | None = _redis(
         None,
-        "Redis or Valkey to use (redis://, rediss:// or unix://); unset: the node runs its own in the data "
-        "directory. A flag shows in the process list: keep a password in the environment or the file.",
+        "Redis or Valkey to use (redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://); unset: "
+        "the node runs its own in the data directory. A flag shows in the process list: keep a password in the "
+        "environment or the file.",
         secret=True,
     )
     data_dir: Path = _redis(
         "./obscura-data", "Directory of the node's own Redis, of the secret it makes and, by default, of attachments."
     )
-    redis_wait_replicas: Annotated[CountOrZero, only(0, "this version does not wait for replicas")] = _redis(
-        0, "Copies a write must reach before it is answered; this version waits for none."
+    redis_wait_replicas: CountOrZero = _redis(
+        0, "Replicas that must have a copy of what may not be lost before it is answered; too few: 503."
     )
 
     jwt_secret: JwtSecrets = _accounts(

@@ -113,15 +113,25 @@ def _long_enough(secret: str) -> str:
     return secret
 
 
-def _one_redis(url: str) -> str:
+def _redis_url(url: str) -> str:
     try:
         parts = urlsplit(url)
-        known = parts.scheme in {"redis", "rediss"} or (parts.scheme == "unix" and parts.path != "")
-        _ = parts.port  # raises for one that is no number
-    except ValueError:
-        known = False
-    if not known:
-        raise ValueError("must be like redis://host:6379/0, rediss://host:6379/0 or unix:///path/redis.sock")
+        scheme, _, kind = parts.scheme.partition("+")
+        hosts = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
+        are_hosts = all(host.hostname and host.port != 0 for host in hosts)
+    except ValueError:  # a port that is no number
+        scheme, kind, hosts, are_hosts = "", "", [], False
+    is_tcp = scheme in {"redis", "rediss"}
+    known = {
+        "": (is_tcp and len(hosts) == 1) or (scheme == "unix" and parts.path != ""),
+        "sentinel": is_tcp and are_hosts and parts.path.strip("/") != "",
+        "cluster": is_tcp and are_hosts and parts.path.strip("/") == "",
+    }
+    if not known.get(kind):
+        raise ValueError(
+            "must be like redis://host:6379/0, rediss://host:6379/0, unix:///path/redis.sock, "
+            "redis+sentinel://host1:26379,host2:26379/name or redis+cluster://host1:6379,host2:6379"
+        )
     return url
 
 
@@ -173,5 +183,5 @@ JwtSecret = Annotated[str, AfterValidator(_long_enough)]
 JwtSecrets = Annotated[tuple[JwtSecret, ...], BeforeValidator(_entries)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
-RedisUrl = Annotated[str, AfterValidator(_one_redis)]
+RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_level)]

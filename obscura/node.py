@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
 from uuid import uuid4
 
@@ -21,6 +21,7 @@ from obscura.crypto.tokens import AccessTokens
 from obscura.errors import StartupError, StoreUnavailable
 from obscura.events import parse_event
 from obscura.gateway.acks import Acks
+from obscura.gateway.catch_up import CatchUp
 from obscura.gateway.hub import Hub
 from obscura.gateway.server import Gateway
 from obscura.gateway.session import SocketServices
@@ -34,7 +35,7 @@ from obscura.store import keyspace
 from obscura.store.accounts import AccountStore
 from obscura.store.attachments import AttachmentStore
 from obscura.store.data_dir import load_or_create_jwt_secret
-from obscura.store.database import PUBLISH, Database
+from obscura.store.database import Database
 from obscura.store.embedded import EmbeddedRedis
 from obscura.store.keys import KeyStore
 from obscura.store.leases import Lease
@@ -47,7 +48,6 @@ from obscura.tracing import Tracing, make_tracing
 log = logging.getLogger(__name__)
 
 _READS_AT_ONCE = 128  # inbox pages in memory, of 256 KiB each
-_RETRY_SECS = 0.2
 _TRACES_SHARE = 0.2  # of the shutdown timeout
 
 
@@ -72,7 +72,7 @@ class Node:
         self._tracing: Tracing | None = None
         self._running = AsyncExitStack()  # what to stop, in the reverse order of its start
         self._stopping: asyncio.Task[None] | None = None
-        self._resuming: asyncio.Task[None] | None = None
+        self._catch_up: CatchUp | None = None
         self.api_port = self.management_port = 0
         self.redis_description = ""
 
@@ -137,13 +137,12 @@ class Node:
             self.redis_description = f"data in {settings.data_dir.absolute()}\nlook inside: {embedded.cli_line}"
         else:
             self.redis_description = "data in the Redis of OBSCURA_REDIS_URL"
-        self._database = Database(url, self._id, self._on_event, self._on_resumed)
+        self._database = Database(url, self._id, settings.redis_wait_replicas, self._on_event, self._on_gap)
         events = self._database.events
         self._hub = Hub(
             subscribe=lambda user_id: events.subscribe(keyspace.events(user_id)),
             unsubscribe=lambda user_id: events.unsubscribe(keyspace.events(user_id)),
         )
-        self._running.push_async_callback(self._stop_resuming)
         self._running.push_async_callback(self._database.stop)
         await self._database.start()
 
@@ -154,25 +153,27 @@ class Node:
 
     def _build_services(self) -> None:
         settings, database = self._settings, self._database
-        connection, scripts = database.connection, database.scripts
+        commands, scripts = database.commands, database.scripts
         secrets = settings.jwt_secret or (load_or_create_jwt_secret(settings.data_dir),)
         rules = parts.session_rules(settings, secrets[0])
-        message_store = MessageStore(connection, scripts, PUBLISH, parts.inbox_limits(settings))
+        message_store = MessageStore(commands, scripts, parts.inbox_limits(settings))
         tokens = AccessTokens(secrets, settings.access_token_ttl_secs)
         passwords = parts.make_passwords(settings)
         self._running.callback(passwords.close)
 
-        self._sessions = Sessions(SessionStore(connection, scripts, PUBLISH), tokens, rules)
+        self._sessions = Sessions(SessionStore(commands, scripts), tokens, rules)
         self._running.push_async_callback(self._sessions.stop)
+        self._catch_up = CatchUp(self._hub, self._sessions.reload_ended, self._sessions.ended)
+        self._running.push_async_callback(self._catch_up.stop)
         self._keys = Keys(
-            KeyStore(connection, scripts, PUBLISH),
+            KeyStore(commands, scripts),
             self._sessions,
             RateLimit(scripts, parts.bundle_bucket(settings)),
             parts.key_rules(settings),
         )
         self._messages = Messages(message_store, int(settings.messaging_cleanup_interval_secs * 1000))
         self._accounts = Accounts(
-            AccountStore(connection, scripts),
+            AccountStore(commands, scripts),
             self._sessions,
             passwords,
             RateLimit(scripts, parts.login_bucket(settings)),
@@ -180,7 +181,7 @@ class Node:
         )
         self._auth_limit = RateLimit(scripts, _auth_bucket(settings))
         self._attachments = Attachments(
-            AttachmentStore(connection, scripts),
+            AttachmentStore(commands, scripts),
             self._blobs,
             settings.storage_max_size_bytes,
             parts.ttl_ms(settings),
@@ -196,7 +197,7 @@ class Node:
                 settings.storage_cleanup_interval_secs,
             ),
         ):
-            janitor = Janitor(Lease(database.connection, database.scripts, key), sweep, interval_secs)
+            janitor = Janitor(Lease(database.scripts, key), sweep, interval_secs)
             self._running.push_async_callback(janitor.stop)
             janitor.start()
 
@@ -271,27 +272,12 @@ class Node:
         elif event := parse_event(payload):
             self._hub.dispatch(keyspace.user_of_events(channel), event)
 
-    def _on_resumed(self) -> None:
+    def _on_gap(self, channels: Collection[str]) -> None:
         EVENT_GAPS.inc()
-        if self._resuming is not None:
-            self._resuming.cancel()
-        self._resuming = asyncio.create_task(self._resume())
-
-    async def _resume(self) -> None:
-        """Make up for a gap in the events: what ended meanwhile, then what arrived."""
-        while True:
-            try:
-                await self._sessions.reload_ended()
-            except StoreUnavailable:
-                await asyncio.sleep(_RETRY_SECS)
-            else:
-                self._hub.resume(self._sessions.ended)
-                return
-
-    async def _stop_resuming(self) -> None:
-        if self._resuming is not None:
-            self._resuming.cancel()
-            await asyncio.gather(self._resuming, return_exceptions=True)
+        if self._catch_up is not None:  # else nobody is connected, and the ended sessions are yet to be loaded
+            self._catch_up.after_gap(
+                keyspace.user_of_events(channel) for channel in channels if channel != keyspace.ENDED_SESSIONS
+            )
 
 
 def _auth_bucket(settings: Settings) -> Bucket:

@@ -5,7 +5,7 @@ none is missed between the two.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Awaitable, Callable, Container, Iterable
 from typing import Protocol
 from uuid import UUID
 
@@ -101,9 +101,9 @@ class Hub:
                     if listener.session_id == session_id:
                         listener.close(CLOSE_SESSION_REVOKED, "session revoked")
 
-    def resume(self, ended: Container[UUID]) -> None:
-        """After a gap in the events: close the sessions that ended meanwhile, have the others read again."""
-        for listener in self.listeners:
+    def resume(self, users: Iterable[UUID], ended: Container[UUID]) -> None:
+        """After a gap in the events of some users: close the sessions that ended, have the others read again."""
+        for listener in [listener for user_id in users for listener in self._by_user.get(user_id, ())]:
             if listener.session_id in ended:
                 listener.close(CLOSE_SESSION_REVOKED, "session revoked")
             else:

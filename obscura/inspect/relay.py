@@ -13,8 +13,8 @@ from obscura.errors import NotFound, StartupError, StoreUnavailable
 from obscura.services.removal import Removal
 from obscura.services.sessions import SessionRules, Sessions
 from obscura.store.accounts import AccountStore
-from obscura.store.connection import Connection, make_pool
-from obscura.store.database import PUBLISH
+from obscura.store.commands import Commands
+from obscura.store.database import connect_to
 from obscura.store.embedded import EmbeddedRedis
 from obscura.store.inspection import Inspection
 from obscura.store.messages import Limits, MessageStore
@@ -36,11 +36,11 @@ class Subject:
 
 
 class Relay:
-    def __init__(self, connection: Connection, settings: Settings) -> None:
-        scripts = Scripts(connection)
-        session_store = SessionStore(connection, scripts, PUBLISH)
+    def __init__(self, commands: Commands, settings: Settings) -> None:
+        scripts = Scripts(commands)
+        session_store = SessionStore(commands, scripts)
         limits = Limits(settings.max_inbox_size, settings.max_inbox_bytes, int(settings.ttl_days * _DAY_MS))
-        messages = MessageStore(connection, scripts, PUBLISH, limits)
+        messages = MessageStore(commands, scripts, limits)
         rules = SessionRules(
             access_ttl_secs=settings.access_token_ttl_secs,
             refresh_ttl_ms=int(settings.refresh_token_ttl_days * _DAY_MS),
@@ -49,8 +49,8 @@ class Relay:
         )
         # Sessions are only ended here: no token is signed or checked, so any secret does.
         sessions = Sessions(session_store, AccessTokens([secrets.token_hex()], settings.access_token_ttl_secs), rules)
-        self._accounts = AccountStore(connection, scripts)
-        self.inspection = Inspection(connection)
+        self._accounts = AccountStore(commands, scripts)
+        self.inspection = Inspection(commands)
         self.removal = Removal(self._accounts, session_store, messages, sessions)
 
     async def find(self, user: str, by: By | None = None) -> Subject:
@@ -85,10 +85,11 @@ async def open_relay(settings: Settings) -> AsyncIterator[Relay]:
     Raises:
         StartupError: There is none.
     """
-    connection = Connection(make_pool(settings.redis_url or EmbeddedRedis(settings.data_dir).url))
+    commands = connect_to(settings.redis_url or EmbeddedRedis(settings.data_dir).url)
     try:
-        await connection.start()
+        await commands.start()
     except StoreUnavailable as error:
+        await commands.stop()
         if settings.redis_url is not None:
             raise StartupError(f"Redis is not available: {error}") from error
         raise StartupError(
@@ -96,9 +97,9 @@ async def open_relay(settings: Settings) -> AsyncIterator[Relay]:
             f"start one there, or set OBSCURA_REDIS_URL ({error})"
         ) from error
     try:
-        yield Relay(connection, settings)
+        yield Relay(commands, settings)
     finally:
-        await connection.stop()
+        await commands.stop()
 
 
 def _parse_id(text: str) -> UUID | None:

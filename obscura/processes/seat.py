@@ -9,7 +9,7 @@ from obscura.errors import StartupError
 from obscura.processes.child import Child, WorkerSilent
 from obscura.processes.metrics import NodeMetrics
 from obscura.processes.shares import Assignment
-from obscura.store.connection import Backoff
+from obscura.store.link import Backoff
 from obscura.telemetry import WORKER_RESTARTS
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from uuid import UUID
 import orjson
 
 from obscura.store import keyspace
-from obscura.store.connection import Connection
+from obscura.store.commands import Commands
 from obscura.store.scripts import Scripts
 from obscura.wire import DeviceKeys, OneTimePreKey
 
@@ -60,8 +60,8 @@ def key_pairs(keys: Sequence[OneTimePreKey]) -> bytes:
 
 
 class AccountStore:
-    def __init__(self, connection: Connection, scripts: Scripts) -> None:
-        self._connection = connection
+    def __init__(self, commands: Commands, scripts: Scripts) -> None:
+        self._commands = commands
         self._scripts = scripts
 
     async def holder_of(self, username: str) -> Holder | None:
@@ -69,16 +69,16 @@ class AccountStore:
 
         The account of a name that reads as confirmed had been written before.
         """
-        user_id: bytes | None = await self._connection.call("GET", keyspace.username(username))
-        ttl_ms: int = await self._connection.call("PTTL", keyspace.username(username))
+        user_id: bytes | None = await self._commands.call("GET", keyspace.username(username))
+        ttl_ms: int = await self._commands.call("PTTL", keyspace.username(username))
         return None if user_id is None else Holder(UUID(user_id.decode()), ttl_ms == _NO_EXPIRY)
 
     async def exists(self, user_id: UUID) -> bool:
-        return bool(await self._connection.call("EXISTS", keyspace.account(user_id)))
+        return bool(await self._commands.call("EXISTS", keyspace.account(user_id)))
 
     async def claim(self, username: str, user_id: UUID) -> bool:
         """Reserve a free name for 30 s. Of several at once exactly one gets True."""
-        reply = await self._connection.call("SET", keyspace.username(username), str(user_id), "NX", "PX", _CLAIM_MS)
+        reply = await self._commands.call("SET", keyspace.username(username), str(user_id), "NX", "PX", _CLAIM_MS)
         return reply is not None
 
     async def create(self, user_id: UUID, username: str, password_hash: str, created_ms: int, keys: DeviceKeys) -> None:
@@ -106,11 +106,11 @@ class AccountStore:
 
     async def discard(self, user_id: UUID) -> None:
         """Remove an account that was never confirmed."""
-        await self._connection.call("DEL", *_account_keys(user_id))
+        await self._commands.call("DEL", *_account_keys(user_id))
 
     async def login_of(self, user_id: UUID) -> Login | None:
         """None: there is no such account, as when its registration never finished."""
-        reply: bytes | None = await self._connection.call("HGET", keyspace.account(user_id), "password_hash")
+        reply: bytes | None = await self._commands.call("HGET", keyspace.account(user_id), "password_hash")
         return None if reply is None else Login(user_id, reply.decode())
 
     async def rehash(self, login: Login, password_hash: str) -> None:
@@ -120,7 +120,7 @@ class AccountStore:
 
     async def username_of(self, user_id: UUID) -> str | None:
         """None: there is no such account."""
-        reply: bytes | None = await self._connection.call("HGET", keyspace.account(user_id), "username")
+        reply: bytes | None = await self._commands.call("HGET", keyspace.account(user_id), "username")
         return None if reply is None else reply.decode()
 
     async def delete(self, user_id: UUID) -> bool:
@@ -135,9 +135,9 @@ class AccountStore:
         """Remove every key there is of an account that is gone; returns how many. Looks at all keys. Safe to repeat."""
         pattern, cursor, removed = keyspace.all_of(user_id), b"0", 0
         while True:
-            cursor, found = await self._connection.call("SCAN", cursor, "MATCH", pattern, "COUNT", _KEYS_PER_SCAN)
+            cursor, found = await self._commands.call("SCAN", cursor, "MATCH", pattern, "COUNT", _KEYS_PER_SCAN)
             if found:
-                removed += await self._connection.call("UNLINK", *found)
+                removed += await self._commands.call("UNLINK", *found)
             if cursor == b"0":
                 return removed
 

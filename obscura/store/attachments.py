@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from obscura.store import keyspace
-from obscura.store.connection import Argument, Connection
+from obscura.store.commands import Commands
+from obscura.store.link import Argument
 from obscura.store.scripts import Scripts
 
 CLAIM_MS = 60_000
@@ -28,13 +29,13 @@ class Attachment:
 class AttachmentStore:
     """The hash of each attachment, and the index of when they are due for removal."""
 
-    def __init__(self, connection: Connection, scripts: Scripts) -> None:
-        self._connection = connection
+    def __init__(self, commands: Commands, scripts: Scripts) -> None:
+        self._commands = commands
         self._scripts = scripts
 
     async def begin(self, attachment_id: UUID, abandoned_ms: int) -> None:
         """Enter an upload for clean-up at ``abandoned_ms``, unless `finish` comes before. Safe to repeat."""
-        await self._connection.call("ZADD", keyspace.ATTACHMENT_EXPIRY, abandoned_ms, str(attachment_id))
+        await self._commands.call("ZADD", keyspace.ATTACHMENT_EXPIRY, abandoned_ms, str(attachment_id))
 
     async def finish(self, attachment_id: UUID, abandoned_ms: int, attachment: Attachment) -> bool:
         """Make a whole upload readable until it expires. False: the clean-up has taken it. Safe to repeat.
@@ -43,17 +44,17 @@ class AttachmentStore:
             StoreUnavailable: No reply. It may be readable, and is cleaned up in any case.
         """
         key = keyspace.attachment(attachment_id)
-        await self._connection.call("HSET", key, "size", attachment.size_bytes, "expires_at", attachment.expires_ms)
-        await self._connection.call("PEXPIREAT", key, attachment.expires_ms)
+        await self._commands.call("HSET", key, "size", attachment.size_bytes, "expires_at", attachment.expires_ms)
+        await self._commands.call("PEXPIREAT", key, attachment.expires_ms)
         args: list[Argument] = [str(attachment_id), abandoned_ms, attachment.expires_ms]
         if await self._scripts.run("attachments_finish", [keyspace.ATTACHMENT_EXPIRY], args):
             return True
-        await self._connection.call("DEL", key)
+        await self._commands.call("DEL", key)
         return False
 
     async def find(self, attachment_id: UUID) -> Attachment | None:
         """None: never stored whole, or expired."""
-        size, expires = await self._connection.call("HMGET", keyspace.attachment(attachment_id), "size", "expires_at")
+        size, expires = await self._commands.call("HMGET", keyspace.attachment(attachment_id), "size", "expires_at")
         return None if size is None else Attachment(int(size), int(expires))
 
     async def claim_due(self, max_count: int) -> list[UUID]:
@@ -63,8 +64,8 @@ class AttachmentStore:
 
     async def hide(self, attachment_id: UUID) -> None:
         """Have it found no more; its bytes are about to go. Safe to repeat."""
-        await self._connection.call("DEL", keyspace.attachment(attachment_id))
+        await self._commands.call("DEL", keyspace.attachment(attachment_id))
 
     async def forget(self, attachment_id: UUID) -> None:
         """Its bytes are gone. Safe to repeat."""
-        await self._connection.call("ZREM", keyspace.ATTACHMENT_EXPIRY, str(attachment_id))
+        await self._commands.call("ZREM", keyspace.ATTACHMENT_EXPIRY, str(attachment_id))

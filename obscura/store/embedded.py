@@ -22,8 +22,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from obscura.errors import StartupError
-from obscura.store.connection import Backoff
 from obscura.store.data_dir import lock_file
+from obscura.store.link import Backoff
 from obscura.store.redis_binary import find_redis_server
 from obscura.telemetry import EMBEDDED_RESTARTS
 

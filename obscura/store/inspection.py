@@ -10,8 +10,10 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from obscura.store import keyspace
-from obscura.store.connection import CLIENT_NAME, Connection
+from obscura.store.commands import Commands
+from obscura.store.connection import Connection
 from obscura.store.requirements import parse_info
+from obscura.store.servers import CLIENT_NAME
 
 _KEYS_PER_SCAN = 1000
 _MAX_SCANS = 200  # past them the number of accounts is an estimate
@@ -69,6 +71,8 @@ class ServerView:
     """Redis, and what is in it.
 
     Attributes:
+        redis_uptime_secs: Of the one that was started last.
+        masters: Servers that the keys are spread over, 1 without a Cluster.
         accounts_counted: Whether ``accounts`` is a count; else it is an estimate.
         memory_limit_bytes: None if there is none.
         inboxes_noted: Those that will be looked after once their oldest message has expired.
@@ -77,6 +81,7 @@ class ServerView:
 
     redis_version: str
     redis_uptime_secs: int
+    masters: int
     nodes: int
     accounts: int
     accounts_counted: bool
@@ -93,13 +98,13 @@ class ServerView:
 class Inspection:
     """Every call raises `StoreUnavailable` when Redis is away, and may be repeated."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
 
     async def account(self, user_id: UUID) -> AccountView | None:
         """None: there is no such account."""
         fields = ("username", "created_at", "registration_id", "signed_pre_key_id")
-        key, call = keyspace.account(user_id), self._connection.call
+        key, call = keyspace.account(user_id), self._commands.call
         username, *numbers = await call("HMGET", key, *fields)
         if username is None:
             return None
@@ -117,7 +122,7 @@ class Inspection:
         )
 
     async def inbox(self, user_id: UUID) -> InboxView:
-        key, call = keyspace.inbox(user_id), self._connection.call
+        key, call = keyspace.inbox(user_id), self._commands.call
         count: int = await call("XLEN", key)
         if not count:
             return InboxView(user_id, 0, 0, None, None)
@@ -128,11 +133,11 @@ class Inspection:
 
     async def sessions(self, user_id: UUID) -> list[SessionView]:
         """Those alive, the one that expires first first."""
-        listed = await self._connection.call("ZRANGE", keyspace.sessions(user_id), 0, -1, "WITHSCORES")
+        listed = await self._commands.call("ZRANGE", keyspace.sessions(user_id), 0, -1, "WITHSCORES")
         views = []
         for text, expires_ms in zip(listed[::2], listed[1::2], strict=True):
             session_id = UUID(text.decode())
-            times = await self._connection.call(
+            times = await self._commands.call(
                 "HMGET", keyspace.session(user_id, session_id), "created_at", "rotated_at"
             )
             created, refreshed = (_moment(int(ms)) if ms else None for ms in times)
@@ -143,50 +148,54 @@ class Inspection:
     async def nodes(self) -> list[NodeView]:
         """Every node that is connected to this Redis."""
         clients: defaultdict[str, list[Mapping[str, str]]] = defaultdict(list)
-        for line in (await self._connection.call("CLIENT", "LIST")).decode().splitlines():
-            client = dict(field.partition("=")[::2] for field in line.split(" "))
-            owner, _, node_id = client["name"].partition(":")
-            if owner == CLIENT_NAME and node_id:
-                clients[node_id].append(client)
-        probes = await self._connection.call("PUBSUB", "CHANNELS", keyspace.ALL_PROBES)
-        listening = keyspace.nodes_of_probes(channel.decode() for channel in probes)
+        channels = "CHANNELS" if self._commands.publish == "PUBLISH" else "SHARDCHANNELS"
+        listening = set()
+        for server in self._commands.servers:
+            for line in (await server.call("CLIENT", "LIST")).decode().splitlines():
+                client = dict(field.partition("=")[::2] for field in line.split(" "))
+                owner, _, node_id = client["name"].partition(":")
+                if owner == CLIENT_NAME and node_id:
+                    clients[node_id].append(client)
+            probes = await server.call("PUBSUB", channels, keyspace.ALL_PROBES)
+            listening |= keyspace.nodes_of_probes(channel.decode() for channel in probes)
         return [
             _node_view(node_id, clients[node_id], node_id in listening) for node_id in sorted({*clients, *listening})
         ]
 
     async def server(self) -> ServerView:
-        call = self._connection.call
-        info = parse_info(await call("INFO"))
+        call = self._commands.call
+        infos = [parse_info(await server.call("INFO")) for server in self._commands.servers]
         now_secs = int((await call("TIME"))[0])
-        accounts, counted = await self._count_accounts()
+        accounts = [await _count_accounts(server) for server in self._commands.servers]
+        limits = [int(info["maxmemory"]) for info in infos]
         return ServerView(
-            redis_version=info["redis_version"],
-            redis_uptime_secs=int(info["uptime_in_seconds"]),
+            redis_version=", ".join(sorted({info["redis_version"] for info in infos})),
+            redis_uptime_secs=min(int(info["uptime_in_seconds"]) for info in infos),
+            masters=len(infos),
             nodes=len(await self.nodes()),
-            accounts=accounts,
-            accounts_counted=counted,
-            keys=await call("DBSIZE"),
-            memory_bytes=int(info["used_memory"]),
-            memory_limit_bytes=int(info["maxmemory"]) or None,
-            operations_per_sec=int(info["instantaneous_ops_per_sec"]),
-            append_only_file=_append_only_state(info),
+            accounts=sum(count for count, _ in accounts),
+            accounts_counted=all(counted for _, counted in accounts),
+            keys=sum([await server.call("DBSIZE") for server in self._commands.servers]),
+            memory_bytes=sum(int(info["used_memory"]) for info in infos),
+            memory_limit_bytes=sum(limits) if all(limits) else None,
+            operations_per_sec=sum(int(info["instantaneous_ops_per_sec"]) for info in infos),
+            append_only_file="; ".join(sorted({_append_only_state(info) for info in infos})),
             ended_sessions=await call("ZCOUNT", keyspace.ENDED_SESSIONS, now_secs, "+inf"),
             inboxes_noted=await call("ZCARD", keyspace.INBOX_EXPIRY),
             inboxes_due=await call("ZCOUNT", keyspace.INBOX_EXPIRY, "-inf", now_secs * 1000),
         )
 
-    async def _count_accounts(self) -> tuple[int, bool]:
-        """The number of names, and whether all keys were looked at; else it is what the keys looked at suggest."""
-        cursor, found = b"0", 0
-        for _ in range(_MAX_SCANS):
-            cursor, names = await self._connection.call(
-                "SCAN", cursor, "MATCH", keyspace.ALL_USERNAMES, "COUNT", _KEYS_PER_SCAN
-            )
-            found += len(names)
-            if cursor == b"0":
-                return found, True
-        keys: int = await self._connection.call("DBSIZE")
-        return round(found * keys / (_MAX_SCANS * _KEYS_PER_SCAN)), False
+
+async def _count_accounts(server: Connection) -> tuple[int, bool]:
+    """The number of names, and whether all keys were looked at; else it is what the keys looked at suggest."""
+    cursor, found = b"0", 0
+    for _ in range(_MAX_SCANS):
+        cursor, names = await server.call("SCAN", cursor, "MATCH", keyspace.ALL_USERNAMES, "COUNT", _KEYS_PER_SCAN)
+        found += len(names)
+        if cursor == b"0":
+            return found, True
+    keys: int = await server.call("DBSIZE")
+    return round(found * keys / (_MAX_SCANS * _KEYS_PER_SCAN)), False
 
 
 def _node_view(node_id: str, clients: list[Mapping[str, str]], listening: bool) -> NodeView:

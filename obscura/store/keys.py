@@ -10,7 +10,7 @@ import orjson
 
 from obscura.store import keyspace
 from obscura.store.accounts import device_fields, key_pairs
-from obscura.store.connection import Connection
+from obscura.store.commands import Commands
 from obscura.store.scripts import Scripts
 from obscura.wire import Bundle, DeviceKeys, KeyUpload
 
@@ -43,14 +43,9 @@ class Taken:
 
 
 class KeyStore:
-    """Args:
-    publish: PUBLISH, or SPUBLISH on Cluster.
-    """
-
-    def __init__(self, connection: Connection, scripts: Scripts, publish: str) -> None:
-        self._connection = connection
+    def __init__(self, commands: Commands, scripts: Scripts) -> None:
+        self._commands = commands
         self._scripts = scripts
-        self._publish = publish
 
     async def take_bundle(self, user_id: UUID, threshold: int, reserve: int) -> Taken | None:
         """Take one user's bundle, using up their oldest one-time pre-key.
@@ -70,17 +65,17 @@ class KeyStore:
                 keyspace.one_time_order(user_id),
                 keyspace.events(user_id),
             ],
-            args=[threshold, self._publish, reserve],
+            args=[threshold, self._commands.publish, reserve],
         )
         return Taken(_bundle(reply[:-2]), bool(reply[-2]), bool(reply[-1])) if reply else None
 
     async def count(self, user_id: UUID) -> int:
         """How many one-time pre-keys are left."""
-        return int(await self._connection.call("ZCARD", keyspace.one_time_order(user_id)))
+        return int(await self._commands.call("ZCARD", keyspace.one_time_order(user_id)))
 
     async def identity_of(self, user_id: UUID) -> str | None:
         """The identity key in force, base64. None: there is no such user."""
-        reply: bytes | None = await self._connection.call("HGET", keyspace.account(user_id), "identity_key")
+        reply: bytes | None = await self._commands.call("HGET", keyspace.account(user_id), "identity_key")
         return None if reply is None else reply.decode()
 
     async def refill(self, user_id: UUID, identity: str, upload: KeyUpload, max_keys: int) -> Upload:
@@ -137,7 +132,7 @@ class KeyStore:
                 expected,
                 orjson.dumps(device_fields(keys)),
                 key_pairs(keys.one_time),
-                self._publish,
+                self._commands.publish,
                 str(kept),
                 *(str(session_id) for session_id in ended),
             ],

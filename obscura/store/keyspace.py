@@ -46,10 +46,11 @@ greater, so no socket's cursor is ever ahead of a new message. ``inbox_oldest`` 
 lower bound of the oldest entry's milliseconds, 0 when the inbox is empty.
 
 Channels: ``obscura:{<uid>}:events`` (what happens to one account), ``obscura:sessions:ended``
-(sessions entered in that set), ``obscura:node:<node id>:probe`` (a node listening for itself).
+(sessions entered in that set), ``obscura:node:<node id>:probe`` (a node listening for itself;
+``:probe:<number>`` at each master of a Cluster).
 
 Patterns that an operator's commands look for: ``obscura:{<uid>}:*``, ``obscura:username:*``,
-``obscura:node:*:probe``.
+``obscura:node:*:probe*``.
 """
 
 from collections.abc import Iterable
@@ -62,7 +63,7 @@ ATTACHMENT_EXPIRY = "obscura:attachments:expiry"
 MESSAGE_JANITOR = "obscura:janitor:messages"
 ATTACHMENT_JANITOR = "obscura:janitor:attachments"
 ALL_USERNAMES = "obscura:username:*"  # pattern
-ALL_PROBES = "obscura:node:*:probe"  # pattern
+ALL_PROBES = "obscura:node:*:probe*"  # pattern
 
 
 def username(name: str) -> str:
@@ -115,14 +116,14 @@ def attachment(attachment_id: UUID) -> str:
     return f"obscura:attachment:{attachment_id}"
 
 
-def probe(node_id: str) -> str:
-    """Channel."""
-    return f"obscura:node:{node_id}:probe"
+def probe(node_id: str, number: int | None = None) -> str:
+    """Channel. In a Cluster a node has one at each master, with a ``number`` that makes it that master's."""
+    return f"obscura:node:{node_id}:probe" if number is None else f"obscura:node:{node_id}:probe:{number}"
 
 
 def nodes_of_probes(channels: Iterable[str]) -> set[str]:
     """The nodes that probe channels belong to: the inverse of `probe`."""
-    return {channel.removeprefix("obscura:node:").removesuffix(":probe") for channel in channels}
+    return {channel.split(":")[2] for channel in channels}
 
 
 def all_of(user_id: UUID) -> str:

@@ -1,6 +1,5 @@
 """Leases: what one node of all may do at a time."""
 
-from obscura.store.connection import Connection
 from obscura.store.scripts import Scripts
 
 
@@ -11,8 +10,7 @@ class Lease:
         key: Its name in Redis.
     """
 
-    def __init__(self, connection: Connection, scripts: Scripts, key: str) -> None:
-        self._connection = connection
+    def __init__(self, scripts: Scripts, key: str) -> None:
         self._scripts = scripts
         self._key = key
 
@@ -22,7 +20,7 @@ class Lease:
         Raises:
             StoreUnavailable: No reply. It may be taken, as after a cancellation: `release` it.
         """
-        return await self._connection.call("SET", self._key, token, "NX", "PX", hold_ms) is not None
+        return bool(await self._scripts.run("leases_take", [self._key], [token, hold_ms]))
 
     async def renew(self, token: str, hold_ms: int) -> bool:
         """Hold it for ``hold_ms`` from now on. False: it ran out. Safe to repeat."""

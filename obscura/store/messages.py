@@ -13,7 +13,8 @@ from uuid import UUID
 
 from obscura.frames import EntryId
 from obscura.store import keyspace
-from obscura.store.connection import Argument, Connection
+from obscura.store.commands import Commands
+from obscura.store.link import Argument
 from obscura.store.scripts import Scripts
 
 IDEMPOTENCY_MEMORY_MS = 24 * 3_600_000
@@ -85,14 +86,9 @@ class Page:
 
 
 class MessageStore:
-    """Args:
-    publish: PUBLISH, or SPUBLISH on Cluster.
-    """
-
-    def __init__(self, connection: Connection, scripts: Scripts, publish: str, limits: Limits) -> None:
-        self._connection = connection
+    def __init__(self, commands: Commands, scripts: Scripts, limits: Limits) -> None:
+        self._commands = commands
         self._scripts = scripts
-        self._publish = publish
         self._limits = limits
 
     async def append(
@@ -112,7 +108,7 @@ class MessageStore:
             limits.max_count,
             limits.max_bytes,
             limits.ttl_ms,
-            self._publish,
+            self._commands.publish,
         ]
         if idempotency is not None:
             keys.append(keyspace.idempotency(recipient_id, sender_id, idempotency.key))
@@ -153,21 +149,23 @@ class MessageStore:
 
     async def note_expiry(self, user_id: UUID, oldest_ms: int) -> None:
         """Have an inbox looked after once its oldest message has expired, unless noted already. Safe to repeat."""
-        await self._connection.call("ZADD", keyspace.INBOX_EXPIRY, "NX", self._expiry_ms(oldest_ms), str(user_id))
+        await self._commands.call("ZADD", keyspace.INBOX_EXPIRY, "NX", self._expiry_ms(oldest_ms), str(user_id))
 
     async def move_expiry(self, user_id: UUID, oldest_ms: int) -> None:
         """Have an inbox looked after again, when what is its oldest message by now has expired. Safe to repeat."""
-        await self._connection.call("ZADD", keyspace.INBOX_EXPIRY, self._expiry_ms(oldest_ms), str(user_id))
+        await self._scripts.run(
+            "messages_move_expiry", [keyspace.INBOX_EXPIRY], [str(user_id), self._expiry_ms(oldest_ms)]
+        )
 
     async def forget_expiry(self, user_id: UUID) -> None:
         """Look after an inbox no more: it is empty. Safe to repeat."""
-        await self._connection.call("ZREM", keyspace.INBOX_EXPIRY, str(user_id))
+        await self._commands.call("ZREM", keyspace.INBOX_EXPIRY, str(user_id))
 
     async def due_for_expiry(self, max_count: int) -> list[UUID]:
         """Inboxes whose oldest message has expired by Redis's clock, the longest overdue first."""
-        seconds, microseconds = await self._connection.call("TIME")
+        seconds, microseconds = await self._commands.call("TIME")
         now_ms = int(seconds) * 1000 + int(microseconds) // 1000
-        reply = await self._connection.call(
+        reply = await self._commands.call(
             "ZRANGE", keyspace.INBOX_EXPIRY, "-inf", now_ms, "BYSCORE", "LIMIT", 0, max_count
         )
         return [UUID(user_id.decode()) for user_id in reply]

@@ -1,8 +1,9 @@
 """The Lua scripts: found, loaded and run by name.
 
 Each lies in ``lua/<name>.lua``; its header says what it does, its KEYS and ARGV, what
-it returns and whether a repeat is safe. Nothing here repeats a script that may have
-run: NOSCRIPT alone proves that it did not.
+it returns, whether a repeat is safe, and whether it counts only once replicas have a
+copy. Nothing here repeats a script that may have run: NOSCRIPT alone proves that it did
+not.
 """
 
 from collections.abc import Iterable
@@ -10,11 +11,12 @@ from hashlib import sha1
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import hiredis
 
-from obscura.store.connection import Argument, Connection
+from obscura.store.commands import Commands
+from obscura.store.link import Argument
 from obscura.telemetry import timed
 from obscura.tracing import serving
 
@@ -25,18 +27,25 @@ def script_folder() -> Traversable:
     return checkout if checkout.is_dir() else files("obscura.lua")
 
 
-class Scripts:
-    """Runs the scripts of ``lua/`` on one connection."""
+class _Script(NamedTuple):
+    source: bytes
+    digest: str
+    is_copied: bool
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._sources = {
-            file.name.removesuffix(".lua"): file.read_bytes()
+    @classmethod
+    def parse(cls, source: bytes) -> "_Script":
+        return cls(source, sha1(source, usedforsecurity=False).hexdigest(), b"\n-- Copied: yes" in source)
+
+
+class Scripts:
+    """Runs the scripts of ``lua/``, each where its keys lie."""
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+        self._scripts = {
+            file.name.removesuffix(".lua"): _Script.parse(file.read_bytes())
             for file in script_folder().iterdir()
             if file.name.endswith(".lua")
-        }
-        self._digests = {
-            name: sha1(source, usedforsecurity=False).hexdigest() for name, source in self._sources.items()
         }
 
     async def run(self, name: str, keys: Iterable[str], args: Iterable[Argument] = ()) -> Any:
@@ -48,8 +57,8 @@ class Scripts:
             args: ARGV, in the order of the header.
 
         Raises:
-            StoreUnavailable: No reply. The script may have run; its header says whether
-                a repeat is safe.
+            StoreUnavailable: No reply, or too few copies. The script may have run; its
+                header says whether a repeat is safe.
         """
         call = self._run(name, tuple(keys), args)
         if (request := serving.get()) is not None:
@@ -57,9 +66,11 @@ class Scripts:
         return await timed(name, call)
 
     async def _run(self, name: str, keys: tuple[str, ...], args: Iterable[Argument]) -> Any:
+        script = self._scripts[name]
+        call = self._commands.call_copied if script.is_copied else self._commands.call
         try:
-            return await self._connection.call("EVALSHA", self._digests[name], len(keys), *keys, *args)
+            return await call("EVALSHA", script.digest, len(keys), *keys, *args)
         except hiredis.ReplyError as error:
             if not str(error).startswith("NOSCRIPT"):
                 raise
-        return await self._connection.call("EVAL", self._sources[name], len(keys), *keys, *args)
+        return await call("EVAL", script.source, len(keys), *keys, *args)

@@ -10,7 +10,8 @@ from enum import Enum
 from uuid import UUID
 
 from obscura.store import keyspace
-from obscura.store.connection import Argument, Connection
+from obscura.store.commands import Commands
+from obscura.store.link import Argument
 from obscura.store.scripts import Scripts
 
 
@@ -25,14 +26,9 @@ class Rotation(Enum):
 
 
 class SessionStore:
-    """Args:
-    publish: PUBLISH, or SPUBLISH on Cluster.
-    """
-
-    def __init__(self, connection: Connection, scripts: Scripts, publish: str) -> None:
-        self._connection = connection
+    def __init__(self, commands: Commands, scripts: Scripts) -> None:
+        self._commands = commands
         self._scripts = scripts
-        self._publish = publish
 
     async def create(self, user_id: UUID, session_id: UUID, token_digest: str, ttl_ms: int) -> bool:
         """Start a session. False: the account is gone. Safe to repeat."""
@@ -62,17 +58,17 @@ class SessionStore:
 
     async def is_alive(self, user_id: UUID, session_id: UUID) -> bool:
         """Whether the session exists at this moment, whatever the list of ended ones says yet."""
-        return bool(await self._connection.call("EXISTS", keyspace.session(user_id, session_id)))
+        return bool(await self._commands.call("EXISTS", keyspace.session(user_id, session_id)))
 
     async def all_of(self, user_id: UUID) -> list[UUID]:
         """The account's sessions, the one that expires first first."""
-        reply = await self._connection.call("ZRANGE", keyspace.sessions(user_id), 0, -1)
+        reply = await self._commands.call("ZRANGE", keyspace.sessions(user_id), 0, -1)
         return [UUID(session_id.decode()) for session_id in reply]
 
     async def mark_ended(self, session_ids: Sequence[UUID], until_secs: int) -> None:
         """Enter sessions in the shared list, or change until when they stay there. Safe to repeat."""
         ended = keyspace.ENDED_SESSIONS
-        args: list[Argument] = [until_secs, self._publish, *(str(session_id) for session_id in session_ids)]
+        args: list[Argument] = [until_secs, self._commands.publish, *(str(session_id) for session_id in session_ids)]
         await self._scripts.run("sessions_mark_ended", keys=[ended, ended], args=args)
 
     async def end(self, user_id: UUID, session_id: UUID) -> None:
@@ -80,13 +76,11 @@ class SessionStore:
         await self._scripts.run(
             "sessions_end",
             keys=[keyspace.session(user_id, session_id), keyspace.sessions(user_id), keyspace.events(user_id)],
-            args=[str(session_id), self._publish],
+            args=[str(session_id), self._commands.publish],
         )
 
     async def ended_since(self, now_secs: int) -> dict[UUID, int]:
         """The shared list: each session with the second until which it matters."""
-        reply = await self._connection.call(
-            "ZRANGE", keyspace.ENDED_SESSIONS, now_secs, "+inf", "BYSCORE", "WITHSCORES"
-        )
+        reply = await self._commands.call("ZRANGE", keyspace.ENDED_SESSIONS, now_secs, "+inf", "BYSCORE", "WITHSCORES")
         listed = zip(reply[::2], reply[1::2], strict=True)
         return {UUID(session_id.decode()): int(float(until)) for session_id, until in listed}

@@ -3,7 +3,8 @@
 import asyncio
 from random import Random
 
-from obscura.store.connection import Connection, make_pool
+from obscura.store.connection import Connection
+from obscura.store.servers import FixedServer
 from tests.support.redis import RedisServer
 
 CANCELLED = 10_000
@@ -14,7 +15,7 @@ _LATEST_SECS = 0.002  # by then most of so many have their reply
 async def test_every_reply_belongs_to_its_call_when_others_are_cancelled(redis_server: RedisServer) -> None:
     """10,000 calls are cancelled at random moments; each of the others gets back what it said."""
     random = Random(1)
-    connection = Connection(make_pool(redis_server.url))
+    connection = Connection(FixedServer(redis_server.url))
     await connection.start()
     answered = cancelled = number = 0
     try:

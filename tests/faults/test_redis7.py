@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.faults.redis7 import ClusterRedis, SentinelRedis
+from tests.support.redis7 import ClusterRedis, SentinelRedis
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(150)

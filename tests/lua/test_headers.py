@@ -13,6 +13,13 @@ from tests.support.scripts import ScriptRunner
 MAX_CODE_LINES = 60
 MAX_ARGUMENTS = 8
 
+COPIED = {
+    *("usernames_confirm", "accounts_create", "accounts_keep", "accounts_delete"),
+    *("keys_refill", "keys_take", "keys_takeover_begin", "keys_takeover"),
+    *("sessions_create", "sessions_refresh", "sessions_mark_ended", "sessions_end"),
+    *("messages_append", "attachments_finish"),
+}
+
 ROOT = Path(__file__).parents[2]
 NAMED = re.compile(r"^local (\w+)\s+= (?:\w+(?:\.\w+)?\()?(KEYS|ARGV)\[(\d+)\]\)?(?:\s+-- (.+))?$")
 REST = re.compile(r"^-- (KEYS|ARGV)\[(\d+)\.\.n\](?:, hashes)?: \S")
@@ -56,9 +63,11 @@ def test_a_script_states_its_purpose_under_its_own_name(script: Script) -> None:
     assert re.fullmatch(rf"-- {re.escape(script.name)}: \S.*\.", script.header[0])
 
 
-@pytest.mark.parametrize("part", ["Why a script: .", "Returns: .", "Repeatable: (yes|no|only)\\b"])
+@pytest.mark.parametrize(
+    "part", ["Why a script: .", "Returns: .", "Repeatable: (yes|no|only)\\b", "Copied: (yes|no)\\.$"]
+)
 def test_a_header_has_all_its_parts(script: Script, part: str) -> None:
-    """Why it is a script, what it returns, whether a repeat is safe: each once."""
+    """Why it is a script, what it returns, whether a repeat is safe, whether replicas count: each once."""
     assert len([line for line in script.header if re.match(f"-- {part}", line)]) == 1
 
 
@@ -113,6 +122,11 @@ def test_the_scripts_a_script_mentions_exist(script: Script) -> None:
     """A name in a comment, with or without an asterisk, is that of a file."""
     for mentioned in re.findall(r"[\w*]+\.lua", "\n".join(script.lines)):
         assert any(fnmatch(other.name, mentioned) for other in SCRIPTS), mentioned
+
+
+def test_what_may_not_be_lost_is_copied(script: Script) -> None:
+    """Accounts, keys, sessions, messages and uploads wait for replicas; counts, reads and clean-up do not."""
+    assert ("-- Copied: yes." in script.header) == (script.name.removesuffix(".lua") in COPIED)
 
 
 def test_redis_compiles_it(script: Script, scripts: ScriptRunner) -> None:

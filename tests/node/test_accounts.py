@@ -15,8 +15,9 @@ from obscura import wire
 from obscura.node import Node
 from obscura.store import keyspace
 from obscura.store.accounts import AccountStore
-from obscura.store.connection import Connection, make_pool
+from obscura.store.commands import SingleServer
 from obscura.store.scripts import Scripts
+from obscura.store.servers import FixedServer
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import PASSWORD, Answer, Api, User
 from tests.support.keys import Device, one_time_keys
@@ -318,7 +319,7 @@ class Registration:
 
 @pytest.fixture
 async def registration(redis_server: RedisServer, name: str) -> AsyncIterator[Registration]:
-    connection = Connection(make_pool(redis_server.url))
+    connection = SingleServer(FixedServer(redis_server.url))
     await connection.start()
     yield Registration(AccountStore(connection, Scripts(connection)), name)
     await connection.stop()

@@ -40,7 +40,7 @@ def redis(own_redis: RedisServer) -> Iterator[Redis]:
 @pytest.fixture
 async def database(own_redis: RedisServer) -> AsyncIterator[Database]:
     """A connection of the test's own, to take single steps."""
-    database = Database(own_redis.url, "test", lambda *_: None, lambda: None)
+    database = Database(own_redis.url, "test", 0, lambda *_: None, lambda _: None)
     await database.start()
     yield database
     await database.stop()
@@ -48,7 +48,7 @@ async def database(own_redis: RedisServer) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def store(database: Database) -> AttachmentStore:
-    return AttachmentStore(database.connection, database.scripts)
+    return AttachmentStore(database.commands, database.scripts)
 
 
 @pytest.fixture
@@ -237,7 +237,7 @@ class Sweeps:
 
 @pytest.fixture
 def lease(database: Database) -> Lease:
-    return Lease(database.connection, database.scripts, keyspace.ATTACHMENT_JANITOR)
+    return Lease(database.scripts, keyspace.ATTACHMENT_JANITOR)
 
 
 async def test_one_node_of_all_cleans_up_at_a_time(database: Database, lease: Lease, redis: Redis) -> None:
@@ -247,7 +247,7 @@ async def test_one_node_of_all_cleans_up_at_a_time(database: Database, lease: Le
     for janitor in janitors:
         janitor.start()
     await eventually(lambda: sweeps.begun)
-    await more_calls(redis, "set", 20)
+    await more_calls(redis, "getex", 20)
     assert sweeps.begun == 1
     sweeps.end.set()
     await eventually(lambda: sweeps.begun > 5)

@@ -15,6 +15,7 @@ from obscura.errors import StartupError
 from obscura.inspect.command import inspect
 from obscura.node import Node
 from obscura.store import keyspace
+from obscura.store.pubsub import CLASSIC, SHARDED
 from obscura.store.redis_binary import find_redis_server
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import Api
@@ -26,6 +27,8 @@ ROOT = Path(__file__).parents[2]
 PASSWORD = "a-password-of-redis"
 USER_ID = str(uuid4())
 RIGHTS = re.findall(r"^#   user relay on >PASSWORD (.*)$", (ROOT / "config/redis.conf").read_text(), re.MULTILINE)[0]
+CLUSTER_RIGHTS = re.findall(r"^#   in a Cluster (.*)$", (ROOT / "config/redis.conf").read_text(), re.MULTILINE)[0]
+CLUSTER_COMMANDS = {word.removeprefix("+") for word in CLUSTER_RIGHTS.split()}
 COMMANDS = {word.removeprefix("+") for word in RIGHTS.split() if word.startswith("+")}
 
 
@@ -76,15 +79,18 @@ async def look(url: str, *words: str) -> int:
 
 
 def test_the_rights_are_those_that_the_code_needs() -> None:
-    """Each command of a script or of a store, and none that nothing sends."""
+    """Each command of a script or of a store, and none that nothing sends; those for a Cluster apart."""
     scripts = "".join(file.read_text() for file in (ROOT / "lua").glob("*.lua"))
     stores = "".join(file.read_text() for file in (ROOT / "obscura/store").glob("*.py") if file.stem != "embedded")
     used = set(re.findall(r"redis\.call\('(\w+)'", scripts))
     used |= set(re.findall(r"(?:\bcall|\.send)\(\s*\"([A-Z]+)\"", stores))
-    used |= {"PUBLISH"}  # scripts are told what to publish with
-    expected = {name.lower() for name in used} - {"client", "pubsub"}
+    used |= set(re.findall(r"\bask\(connection, \"([A-Z]+)\"", stores))
+    used |= {verb for verbs in (CLASSIC, SHARDED) for verb in (verbs.publish, verbs.subscribe, verbs.unsubscribe)}
+    expected = {name.lower() for name in used} - {"client", "pubsub", "cluster", "sentinel"}
     made_by_redis_py = {"client|setname", "select"}  # a name for each connection; a database other than 0
-    assert expected | made_by_redis_py | {"client|list", "pubsub|channels"} == COMMANDS
+    parts = {"client|list", "pubsub|channels", "pubsub|shardchannels", "cluster|info", "cluster|slots"}
+    assert expected | made_by_redis_py | parts == COMMANDS | CLUSTER_COMMANDS
+    assert not COMMANDS & CLUSTER_COMMANDS
 
 
 async def test_the_relay_does_all_it_does(

@@ -13,8 +13,9 @@ from redis import Redis
 from obscura.crypto.tokens import RefreshToken
 from obscura.node import Node
 from obscura.store import keyspace
-from obscura.store.connection import Connection, make_pool
+from obscura.store.commands import SingleServer
 from obscura.store.scripts import Scripts
+from obscura.store.servers import FixedServer
 from obscura.store.sessions import SessionStore
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import Api, User
@@ -432,9 +433,9 @@ async def test_a_takeover_ends_the_other_sessions_of_the_account(user: User) -> 
 @pytest.fixture
 async def store(redis_server: RedisServer) -> AsyncIterator[SessionStore]:
     """The steps of ending a session, one by one."""
-    connection = Connection(make_pool(redis_server.url))
+    connection = SingleServer(FixedServer(redis_server.url))
     await connection.start()
-    yield SessionStore(connection, Scripts(connection), "PUBLISH")
+    yield SessionStore(connection, Scripts(connection))
     await connection.stop()
 
 

@@ -1,15 +1,19 @@
 """The events connection: what it hears, in which order, and what it does when it does not."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack
 from uuid import uuid4
 
 import pytest
 
 from obscura.errors import StoreUnavailable
-from obscura.store.connection import REPLY_TIMEOUT_SECS, Connection, make_pool
-from obscura.store.events import Events
+from obscura.store import keyspace
+from obscura.store.connection import Connection
+from obscura.store.events import Subscriber
+from obscura.store.link import REPLY_TIMEOUT_SECS
+from obscura.store.pubsub import Callbacks
+from obscura.store.servers import FixedServer
 from tests.support.proxy import Proxy
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
@@ -21,11 +25,12 @@ class Node:
     """A node reduced to its two connections; notes what it is told."""
 
     def __init__(self, url: str, name: str | None = None) -> None:
-        pool = make_pool(url)
+        server = FixedServer(url)
+        probe = keyspace.probe(name or str(uuid4()))
         self.heard: list[tuple[str, bytes]] = []
         self.gaps = 0
-        self.commands = Connection(pool)
-        self.events = Events(pool, self.commands, name or str(uuid4()), self._on_event, self._on_resumed)
+        self.commands = Connection(server)
+        self.events = Subscriber(server, self.commands.call, lambda: probe, Callbacks(self._on_event, self._on_gap))
 
     async def start(self, *channels: str) -> "Node":
         await self.commands.start()
@@ -43,7 +48,7 @@ class Node:
     def _on_event(self, channel: str, payload: bytes) -> None:
         self.heard.append((channel, payload))
 
-    def _on_resumed(self) -> None:
+    def _on_gap(self, _channels: Collection[str]) -> None:
         self.gaps += 1
 
 

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from obscura.errors import StartupError
-from obscura.store.connection import Connection, make_pool
-from obscura.store.requirements import check_info, check_server
+from obscura.store.commands import SingleServer
+from obscura.store.requirements import check_info, check_servers
+from obscura.store.servers import FixedServer
 from tests.support.redis import RedisServer
 
 
@@ -18,22 +19,24 @@ def bare_redis() -> Iterator[RedisServer]:
     server.remove()
 
 
-async def connect(server: RedisServer) -> Connection:
-    connection = Connection(make_pool(server.url))
+async def connect(server: RedisServer) -> SingleServer:
+    connection = SingleServer(FixedServer(server.url))
     await connection.start()
     return connection
 
 
 @pytest.fixture
-async def connection(redis_server: RedisServer) -> AsyncIterator[Connection]:
+async def connection(redis_server: RedisServer) -> AsyncIterator[SingleServer]:
     connection = await connect(redis_server)
     yield connection
     await connection.stop()
 
 
-async def test_a_redis_that_keeps_everything_is_fine(connection: Connection, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_redis_that_keeps_everything_is_fine(
+    connection: SingleServer, caplog: pytest.LogCaptureFixture
+) -> None:
     """The Redis of the tests writes a file and evicts nothing: not a word."""
-    await check_server(connection)
+    await check_servers(connection, 0)
     assert caplog.records == []
 
 
@@ -41,14 +44,14 @@ async def test_a_redis_that_evicts_is_refused(bare_redis: RedisServer) -> None:
     """It would drop accounts and messages silently when its memory is full."""
     connection = await connect(bare_redis.start("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"))
     with pytest.raises(StartupError, match="maxmemory-policy allkeys-lru"):
-        await check_server(connection)
+        await check_servers(connection, 0)
     await connection.stop()
 
 
 async def test_a_redis_without_a_file_is_warned_of(bare_redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     """It may be meant so, but what was acknowledged can be lost."""
     connection = await connect(bare_redis.start("--appendonly", "no"))
-    await check_server(connection)
+    await check_servers(connection, 0)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     await connection.stop()
 
@@ -58,7 +61,7 @@ async def test_a_policy_that_cannot_bite_yet_is_warned_of(
 ) -> None:
     """Without a memory limit nothing is evicted, until somebody sets one."""
     connection = await connect(bare_redis.start("--maxmemory-policy", "volatile-ttl"))
-    await check_server(connection)
+    await check_servers(connection, 0)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     await connection.stop()
 

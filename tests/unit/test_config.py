@@ -233,7 +233,7 @@ def test_a_file_that_is_not_toml_is_refused(write_toml: WriteToml) -> None:
         ("LOG_LEVEL", "loud"),
         ("TRUSTED_PROXIES", "10.0.0.0/8,localhost"),
         ("TRUSTED_PROXIES", "10.0.0.1/8"),
-        ("REDIS_WAIT_REPLICAS", "1"),
+        ("REDIS_WAIT_REPLICAS", "-1"),
         ("RATE_LIMIT_PER_SECOND", "0"),
         ("AUTH_RATE_LIMIT_BURST", "0"),
         ("LOGIN_RATE_LIMIT_PER_MINUTE", "-1"),
@@ -299,12 +299,34 @@ def test_urls_of_a_single_redis_are_taken(url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["h:6379", "http://h", "redis+sentinel://h", "redis+cluster://h", "redis://h:pass", "redis://[::1", "unix://"],
+    [
+        "redis+sentinel://h/name",
+        "redis+sentinel://h1:26379,h2,[2001:db8::1]:26380/name?db=2&sentinel_password=p",
+        "rediss+sentinel://user:p%40ss@h1,h2/name",
+        "redis+cluster://h",
+        "redis+cluster://user:a,b@h1:7000,[::1]:7001,h3",
+        "rediss+cluster://:p@h1,h2/?ssl_ca_certs=/etc/ca.pem",
+    ],
+)
+def test_urls_of_several_servers_are_taken(url: str) -> None:
+    """Through Sentinels, with the name of the service, and of a Cluster."""
+    assert load([], {"OBSCURA_REDIS_URL": url, "OBSCURA_JWT_SECRET": SECRET}).redis_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("h:6379", "http://h", "redis://h:pass", "redis://[::1", "unix://", "redis://:hush@h1,h2"),
+        *("redis+sentinel://:hush@h", "redis+sentinel://h1,,h2/name", "redis+sentinel:///name"),
+        *("redis+cluster://:hush@h1,h2:port", "redis+cluster://h/1", "redis+cluster://h:0", "unix+cluster://h"),
+        *("redis+proxy://h", "redis+cluster://:hush@h1,h2:70000"),
+    ],
 )
 def test_other_urls_are_refused(url: str) -> None:
-    """What this version cannot reach, and what is no URL."""
+    """What is no URL of Redis, a Sentinel without a service, a Cluster with a database; no password is quoted."""
     said = refusal(REDIS_URL=url, JWT_SECRET=SECRET)
     assert said.startswith("OBSCURA_REDIS_URL must be like redis://host:6379/0")
+    assert "hush" not in said
 
 
 def test_a_shared_redis_needs_a_secret_of_the_operator() -> None:

@@ -119,7 +119,7 @@ async def test_after_a_gap_ended_sessions_are_closed_and_others_read_again(hub: 
     ended, other = Listener(ALICE), Listener(BOB)
     for listener in (ended, other):
         await hub.join(listener)
-    hub.resume({ended.session_id})
+    hub.resume([ALICE, BOB], {ended.session_id})
     assert ended.told == [(4003, "session revoked")]
     assert other.told == ["rescan"]
 

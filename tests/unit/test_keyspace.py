@@ -17,9 +17,16 @@ from tests.support.redis import RedisServer
 ROOT = Path(__file__).parents[2]
 KEYSPACE = ROOT / "obscura/store/keyspace.py"
 USER, OTHER = UUID(int=1), UUID(int=2)
-EXAMPLES = {"name": "alice", "key": "retry-1", "node_id": "node-1", "sender_id": OTHER, "session_id": OTHER}
+EXAMPLES = {
+    "name": "alice",
+    "key": "retry-1",
+    "node_id": "node-1",
+    "sender_id": OTHER,
+    "session_id": OTHER,
+    "number": None,
+}
 PLACEHOLDERS = {str(USER): "<uid>", "alice": "<name>", "retry-1": "<key>", "node-1": "<node id>"}
-EXAMPLES |= {"attachment_id": UUID(int=3), "tier": "login", "subject": "a name"}
+EXAMPLES |= {"attachment_id": UUID(int=3), "tier": "login", "subject": "a name", "number": None}
 PLACEHOLDERS |= {str(UUID(int=3)): "<id>", "login": "<tier>", sha256(b"a name").hexdigest(): "<digest>"}
 IS_KEY = re.compile(r"obscura:(?! )")  # not the name of the command before a sentence
 

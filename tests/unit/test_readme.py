@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from obscura.api.app import api_routes, management_routes
-from obscura.cli import serve_help
 from obscura.config import SETTINGS
 from obscura.gateway import hub
 from obscura.node import Node
@@ -62,12 +61,6 @@ def test_every_route_it_names_exists() -> None:
     named = {path.partition("?")[0] for path in re.findall(r"(?<=[ `])(/(?:v1/)?[a-z]+[\w/{}.]*)", "\n".join(CODE))}
     assert {"/v1/gateway", "/v1/keys", "/readyz", "/openapi.yaml"} <= named
     assert [path for path in sorted(named) if not any(route.startswith(path) for route in served)] == []
-
-
-def test_what_it_says_is_not_there_yet_is_marked_in_the_help() -> None:
-    """The settings of what is to come say so."""
-    assert "not there yet" in README.lower()
-    assert "this version waits for none" in serve_help(100)
 
 
 def test_the_map_of_the_rooms_lists_every_module() -> None:

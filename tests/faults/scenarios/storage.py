@@ -11,10 +11,10 @@ import aiohttp
 from obscura.store import keyspace
 from tests.faults import checker
 from tests.faults.ground import Ground, on_redis
-from tests.faults.redis7 import RedisProcess
 from tests.faults.report import Findings
 from tests.support.client import Answer, Api, User
 from tests.support.proxy import Proxy
+from tests.support.redis7 import RedisProcess
 from tests.support.s3 import S3Server
 from tests.support.waiting import eventually
 
