@@ -27,7 +27,6 @@ from obscura.gateway.server import Gateway
 from obscura.gateway.session import SocketServices
 from obscura.services.accounts import Accounts
 from obscura.services.attachments import Attachments
-from obscura.services.janitor import Janitor
 from obscura.services.keys import Keys
 from obscura.services.messages import Messages
 from obscura.services.sessions import Sessions
@@ -38,11 +37,11 @@ from obscura.store.data_dir import load_or_create_jwt_secret
 from obscura.store.database import Database
 from obscura.store.embedded import EmbeddedRedis
 from obscura.store.keys import KeyStore
-from obscura.store.leases import Lease
 from obscura.store.messages import MessageStore
 from obscura.store.rate_limits import Bucket, RateLimit
 from obscura.store.sessions import SessionStore
-from obscura.telemetry import EVENT_GAPS
+from obscura.store.vital_signs import VitalSigns
+from obscura.telemetry import ACKS_WAITING, EVENT_GAPS, READY, SOCKETS_LIMIT
 from obscura.tracing import Tracing, make_tracing
 
 log = logging.getLogger(__name__)
@@ -145,6 +144,10 @@ class Node:
         )
         self._running.push_async_callback(self._database.stop)
         await self._database.start()
+        signs = VitalSigns(lambda: self._database.commands.servers)
+        self._running.push_async_callback(signs.stop)
+        signs.start()
+        READY.set_function(lambda: not self._draining and self._database.connected and events.healthy)
 
     async def _start_storage(self) -> None:
         self._blobs = parts.make_blobs(self._settings)
@@ -189,15 +192,15 @@ class Node:
 
     def _start_janitors(self) -> None:
         settings, database = self._settings, self._database
-        for key, sweep, interval_secs in (
-            (keyspace.MESSAGE_JANITOR, self._messages.sweep, settings.messaging_cleanup_interval_secs),
+        for kind, sweep, interval_secs in (
+            ("messages", self._messages.sweep, settings.messaging_cleanup_interval_secs),
             (
-                keyspace.ATTACHMENT_JANITOR,
+                "attachments",
                 lambda: self._attachments.sweep(settings.storage_cleanup_batch_size),
                 settings.storage_cleanup_interval_secs,
             ),
         ):
-            janitor = Janitor(Lease(database.scripts, key), sweep, interval_secs)
+            janitor = parts.make_janitor(kind, database, sweep, interval_secs)
             self._running.push_async_callback(janitor.stop)
             janitor.start()
 
@@ -206,6 +209,8 @@ class Node:
         rules = parts.socket_rules(settings)
         acks = Acks(self._messages.acknowledge, settings.ws_ack_batch_size, settings.ws_ack_flush_interval_ms / 1000)
         self._acks = acks
+        ACKS_WAITING.set_function(lambda: acks.waiting)
+        SOCKETS_LIMIT.set(settings.max_sockets)
         services = SocketServices(rules, self._messages, self._keys, acks, asyncio.Semaphore(_READS_AT_ONCE))
         self._gateway = Gateway(self._hub, services, self._sessions, parts.socket_limits(settings))
 

@@ -1,6 +1,7 @@
-"""Parts of a node that follow from its settings alone: rules, limits, stores outside Redis."""
+"""Parts of a node that follow from its settings and its Redis: rules, limits, stores outside Redis, janitors."""
 
 import os
+from collections.abc import Awaitable, Callable
 
 from obscura.blobs import Blobs
 from obscura.blobs.directory import DirectoryBlobs
@@ -10,8 +11,13 @@ from obscura.config import Settings
 from obscura.crypto.passwords import Passwords
 from obscura.gateway.limits import SocketLimits
 from obscura.gateway.session import SocketRules
+from obscura.services.janitor import Janitor, SweepRecord
 from obscura.services.keys import KeyRules
 from obscura.services.sessions import SessionRules, retry_key
+from obscura.store import keyspace
+from obscura.store.database import Database
+from obscura.store.landmarks import Landmark
+from obscura.store.leases import Lease
 from obscura.store.messages import Limits
 from obscura.store.rate_limits import Bucket
 from obscura.telemetry import PASSWORDS_RUNNING, PASSWORDS_WAITING
@@ -19,6 +25,10 @@ from obscura.telemetry import PASSWORDS_RUNNING, PASSWORDS_WAITING
 _MINUTE_SECS = 60
 _DAY_SECS = 86_400
 _PASSWORDS_WAITING_PER_WORKER = 40  # about a second's work
+_JANITOR_KEYS = {
+    "messages": (keyspace.MESSAGE_JANITOR, keyspace.MESSAGE_JANITOR_DONE),
+    "attachments": (keyspace.ATTACHMENT_JANITOR, keyspace.ATTACHMENT_JANITOR_DONE),
+}
 
 
 def session_rules(settings: Settings, jwt_secret: str) -> SessionRules:
@@ -87,6 +97,13 @@ def make_passwords(settings: Settings) -> Passwords:
     PASSWORDS_WAITING.set_function(lambda: passwords.waiting)
     PASSWORDS_RUNNING.set_function(lambda: passwords.running)
     return passwords
+
+
+def make_janitor(kind: str, database: Database, sweep: Callable[[], Awaitable[None]], interval_secs: float) -> Janitor:
+    """The clean-up of one kind, "messages" or "attachments"; the caller starts and stops it."""
+    lease_key, done_key = _JANITOR_KEYS[kind]
+    record = SweepRecord(kind, Landmark(database.commands, done_key))
+    return Janitor(Lease(database.scripts, lease_key), sweep, record, interval_secs)
 
 
 def login_bucket(settings: Settings) -> Bucket:

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from functools import cache
 from importlib.metadata import version
+from itertools import product
 from typing import Any, TypeVar
 
 from prometheus_client import Counter, Gauge, disable_created_metrics
@@ -39,7 +40,19 @@ LABEL_VALUES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "obscura_sessions_started": {"by": ("registration", "login")},
     "obscura_sessions_ended": {"reason": ("logout", "takeover", "token reused", "too many")},
+    "obscura_refresh_raced": {"outcome": ("retried", "refused")},
+    "obscura_refresh_unanswered": {"outcome": ("taken back", "given up")},
     "obscura_storage_errors": {"operation": ("put", "get", "delete")},
+    "obscura_redis_refusals": {
+        "reason": (
+            *("BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOAUTH", "NOPERM", "NOREPLICAS", "OOM"),
+            "READONLY",
+        )
+    },
+    "obscura_janitor_sweeps": {
+        "kind": ("messages", "attachments"),
+        "outcome": ("done", "elsewhere", "failed", "lease lost"),
+    },
 }
 """All that a label of a counter can be: every series is there from the start, so that its first rise is seen."""
 
@@ -55,9 +68,9 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # they double what i
 def _counter(name: str, documentation: str) -> Counter:
     values = LABEL_VALUES.get(name, {})
     counter = Counter(name, documentation, tuple(values))
-    for label in values:
-        for value in values[label]:
-            counter.labels(value)
+    if values:
+        for combination in product(*values.values()):
+            counter.labels(*combination)
     return counter
 
 
@@ -68,14 +81,19 @@ SERVER_ERRORS = _counter("obscura_http_server_errors", "HTTP requests answered 5
 MESSAGES_SENT = _counter("obscura_messages_sent", "Messages stored in an inbox.")
 MESSAGES_DELIVERED = _counter("obscura_messages_delivered", "Envelopes written to a socket.")
 MESSAGES_ACKED = _counter("obscura_messages_acked", "Messages removed because their recipient acked them.")
+MESSAGES_REPEATED = _counter("obscura_messages_repeated", "Sends that an earlier one with the same key had stored.")
 MESSAGES_DROPPED = _counter("obscura_messages_dropped", "Messages removed for an inbox's limits or age by a send.")
 MESSAGES_EXPIRED = _counter("obscura_messages_expired", "Messages removed by the clean-up because they expired.")
+ACKS_WAITING = Gauge("obscura_acks_waiting", "Acks that were taken and are not written yet.")
+ACK_WRITE_FAILURES = _counter("obscura_acks_write_failures", "Writes of a user's acks that failed and are tried again.")
 
 SOCKETS = Gauge("obscura_gateway_sockets", "Open gateway sockets.")
+SOCKETS_LIMIT = Gauge("obscura_gateway_sockets_limit", "How many gateway sockets there may be.")
 SOCKET_SECONDS = Histogram("obscura_gateway_socket_duration_seconds", "How long sockets lasted.", [], _SOCKET_BOUNDS)
 SOCKETS_CLOSED = _counter("obscura_gateway_sockets_closed", "Gateway sockets ended by the server.")
 FRAMES_IGNORED = _counter("obscura_gateway_frames_ignored", "Frames from clients that meant nothing.")
 
+RESCANS = _counter("obscura_gateway_rescans", "Sockets whose inbox was read again after a gap in the events.")
 EVENT_GAPS = _counter("obscura_events_gaps", "Times this node was deaf to its events.")
 EVENT_PROBE_SECONDS = Histogram(
     "obscura_events_probe_duration_seconds",
@@ -91,6 +109,13 @@ REDIS_SECONDS = Histogram(
     _REDIS_BOUNDS,
 )
 REDIS_ERRORS = Counter("obscura_redis_errors", "Scripts and commands without an answer that counts.", ["operation"])
+REDIS_REFUSALS = _counter("obscura_redis_refusals", "Commands that Redis refused for a reason that passes.")
+REDIS_SCRIPTS_LOADED = _counter("obscura_redis_scripts_loaded", "Scripts sent whole since Redis did not have them.")
+REDIS_COPIES_SHORT = _counter("obscura_redis_copies_short", "Writes that too few replicas had in time.")
+REDIS_CLOCK_SKEW = Gauge("obscura_redis_clock_skew_seconds", "How far at least Redis's clock is from this machine's.")
+REDIS_MEMORY_USED = Gauge(
+    "obscura_redis_memory_used_ratio", "Memory Redis uses, of its maxmemory or else of its machine's."
+)
 REDIS_CONNECTED = Gauge("obscura_redis_connected", "Whether the command connection stands.")
 REDIS_RECONNECTS = _counter("obscura_redis_reconnects", "Times the command connection was made again.")
 EMBEDDED_RESTARTS = _counter("obscura_embedded_redis_restarts", "Times the node's own redis-server ended by itself.")
@@ -101,11 +126,18 @@ PRE_KEYS_WITHHELD = _counter(
     "obscura_pre_keys_withheld", "Bundles given without a one-time pre-key, to callers who were not logged in."
 )
 TAKEOVERS = _counter("obscura_takeovers", "Devices replaced.")
+KEY_UPLOADS_RESTARTED = _counter(
+    "obscura_key_uploads_restarted", "Uploads of keys begun anew since the account's keys changed meanwhile."
+)
 RATE_LIMITED = _counter("obscura_rate_limited", "Requests answered 429, by the limit they met.")
 SESSIONS_STARTED = _counter("obscura_sessions_started", "Sessions started.")
 SESSIONS_REFRESHED = _counter("obscura_sessions_refreshed", "Refresh tokens exchanged.")
 SESSIONS_ENDED = _counter("obscura_sessions_ended", "Sessions ended before they expired.")
 REFRESH_REUSED = _counter("obscura_refresh_reused", "Sessions ended because a refresh token was used again.")
+REFRESH_RACED = _counter("obscura_refresh_raced", "Refresh tokens that came again within moments.")
+REFRESH_UNANSWERED = _counter(
+    "obscura_refresh_unanswered", "Exchanges of refresh tokens without a reply of Redis, and what came of them."
+)
 PASSWORDS_WAITING = Gauge("obscura_password_hashes_waiting", "Password hashes waiting for a thread.")
 PASSWORDS_RUNNING = Gauge("obscura_password_hashes_running", "Password hashes under way.")
 PASSWORDS_REFUSED = _counter("obscura_password_hashes_refused", "Logins and registrations refused as too many.")
@@ -124,6 +156,13 @@ STORAGE_SECONDS = Histogram(
 )
 STORAGE_ERRORS = _counter("obscura_storage_errors", "Operations of the attachments' store that failed.")
 
+JANITOR_SWEEPS = _counter("obscura_janitor_sweeps", "Clean-ups that were begun, and how they ended.")
+JANITOR_AGE = Gauge(
+    "obscura_janitor_sweep_age_seconds", "Since a node, whichever, had swept to the end; as far as known.", ["kind"]
+)
+JANITOR_INTERVAL = Gauge("obscura_janitor_interval_seconds", "The pause between two clean-ups.", ["kind"])
+
+READY = Gauge("obscura_ready", "Whether this process has Redis, hears its events and is not leaving.")
 WORKER_RESTARTS = _counter("obscura_worker_restarts", "Times that a worker process was started again.")
 
 SPANS_EXPORTED = _counter("obscura_trace_spans_exported", "Spans that the collector took.")
@@ -136,11 +175,11 @@ T = TypeVar("T")
 _PROBE_TIMES = EVENT_PROBE_SECONDS.of()
 
 
-def probe_heard(started: float) -> None:
-    """Note that this node heard a probe of its own, which it began to send at ``started``."""
+def probe_heard(started: float) -> float:
+    """Note that this node heard a probe of its own, which it began to send at ``started``; returns when that was."""
     heard = time.perf_counter()
     _PROBE_TIMES.observe(heard - started)
-    EVENT_SILENCE.set_function(lambda: time.perf_counter() - heard)
+    return heard
 
 
 async def timed(operation: str, call: Awaitable[T]) -> T:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 _MAX_HEADER_BYTES = 16_384
 _READ_AHEAD_BYTES = 65_536  # of a body, per connection: many uploads at once are to cost little memory
 _CUT_OFF_SECS = 0.1  # for requests that outlast a stop, to take note
+_OTHER_FILES = 200  # which the process has open beside its connections, or may need to
 _FIRST_REQUEST_SECS = 0.05  # for connections made a moment before a stop, to bring their request
 
 
@@ -39,6 +41,8 @@ class HttpServer:
         shutdown_timeout_secs: How long a stop waits for requests in flight.
         body_stall_secs: A body of which nothing comes for this long is given up.
         keep_alive_secs: A connection on which no whole head of a request comes for this long is closed.
+        max_connections: Beyond it a new connection ends the one that has been idle for longest. None: as
+            many as the limit of open files leaves room for.
 
     Attributes:
         tracing: Makes spans of the requests; to be set before `start`.
@@ -53,6 +57,7 @@ class HttpServer:
         shutdown_timeout_secs: float,
         body_stall_secs: float = 30.0,
         keep_alive_secs: float = 75.0,
+        max_connections: int | None = None,
     ) -> None:
         self.app = web.Application(client_max_size=max_body_bytes)
         self.app.add_routes(_checking_expectations(routes))
@@ -62,7 +67,7 @@ class HttpServer:
         self._shutdown_timeout_secs = shutdown_timeout_secs
         self._keep_alive_secs = keep_alive_secs
         self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=_CUT_OFF_SECS)
-        self._connections = _Connections()
+        self._connections = _Connections(_room() if max_connections is None else max_connections)
         self._listener: asyncio.Server | None = None
         self._make_protocol: Callable[[], web.RequestHandler] | None = None
 
@@ -145,20 +150,40 @@ class _Connections:
 
     aiohttp's own way to stop reads nothing more from any of them, so a request whose body is
     still arriving would never get its answer.
+
+    Connections cost their client nothing. So that those on which nobody asks for anything keep
+    nobody out, they make room when there are too many: first the one that is idle for longest.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: float) -> None:
         self.are_to_leave = False
+        self._most = most
         self._open: set[_RequestHandler] = set()
+        self._idle: dict[_RequestHandler, None] = {}  # in the order in which they fell idle
         self._none = asyncio.Event()
         self._none.set()
 
     def add(self, connection: "_RequestHandler") -> None:
         self._open.add(connection)
         self._none.clear()
+        self.note_idle(connection)
+        if len(self._open) > self._most:
+            longest = next(iter(self._idle))
+            del self._idle[longest]  # it stays open for a moment, and is not to be chosen again
+            longest.force_close()
+
+    def note_idle(self, connection: "_RequestHandler") -> None:
+        """It waits for a request."""
+        if connection in self._open:
+            self._idle[connection] = None
+
+    def note_request(self, connection: "_RequestHandler") -> None:
+        """It has one."""
+        self._idle.pop(connection, None)
 
     def discard(self, connection: "_RequestHandler") -> None:
         self._open.discard(connection)
+        self._idle.pop(connection, None)
         if not self._open:
             self._none.set()
 
@@ -171,6 +196,12 @@ class _Connections:
         for connection in tuple(self._open):
             connection.finish()
         await self._none.wait()
+
+
+def _room() -> float:
+    """How many connections a process may have, as far as its limit of open files goes."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return float("inf") if limit == resource.RLIM_INFINITY else max(limit // 2, limit - _OTHER_FILES)
 
 
 def _checking_expectations(routes: Iterable[web.RouteDef]) -> Iterator[web.RouteDef]:
@@ -197,12 +228,12 @@ def _ignoring_host(factory: Callable[..., BaseRequest]) -> Callable[..., BaseReq
 class _RequestHandler(web.RequestHandler):
     """aiohttp's, but what is no HTTP at all is answered in JSON too, and a stop waits for what was begun."""
 
-    __slots__ = ("_connections", "_is_finishing")
+    __slots__ = ("_connections", "_is_broken", "_is_finishing")
 
     def __init__(self, connections: _Connections, manager: web.Server, **options: Any) -> None:
         super().__init__(manager, **options)
         self._connections = connections
-        self._is_finishing = False
+        self._is_broken = self._is_finishing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -223,11 +254,21 @@ class _RequestHandler(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         if self._is_finishing or self._connections.are_to_leave:
             resp.force_close()
-        return await super().finish_response(request, resp, start_time)
+        finished = await super().finish_response(request, resp, start_time)
+        if not self._messages:
+            self._connections.note_idle(self)
+        return finished
 
     def data_received(self, data: bytes) -> None:
+        if self._is_broken:
+            return  # aiohttp would find an error in each further piece, and keep a text of twice its size
         super().data_received(data)
-        if self._messages and type(self._messages[-1][0]) is _ErrInfo:
+        if not self._messages:
+            return
+        self._connections.note_request(self)
+        if type(error := self._messages[-1][0]) is _ErrInfo:
+            self._is_broken = True
+            error.exc.__traceback__ = None  # a circle by way of aiohttp's frame, which holds the data
             # aiohttp will answer that in turn, but leaves a request whose body broke off waiting for ever.
             request = self._current_request
             if request is not None and not request.content.is_eof():

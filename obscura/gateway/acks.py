@@ -11,6 +11,7 @@ from uuid import UUID
 
 from obscura.errors import StoreUnavailable
 from obscura.frames import EntryId
+from obscura.telemetry import ACK_WRITE_FAILURES
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,11 @@ class Acks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    @property
+    def waiting(self) -> int:
+        """How many are not written yet."""
+        return sum(map(len, self._waiting.values()))
+
     def add(self, user_id: UUID, entry: EntryId) -> int:
         """Take an ack; returns how many of this user wait now."""
         waiting = self._waiting.setdefault(user_id, set())
@@ -90,9 +96,11 @@ class Acks:
                 await self._write(user_id, batch)
                 waiting.difference_update(batch)
         except StoreUnavailable:
+            ACK_WRITE_FAILURES.inc()
             log.debug("acks wait for Redis")
             return False
         except Exception:
+            ACK_WRITE_FAILURES.inc()
             log.exception("acks could not be written")
             return False
         finally:

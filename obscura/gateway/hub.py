@@ -10,6 +10,7 @@ from typing import Protocol
 from uuid import UUID
 
 from obscura.events import Event, MessageStored, PreKeysLow, SessionEnded, TakenOver
+from obscura.telemetry import RESCANS
 
 CLOSE_GOING_AWAY = 1001
 CLOSE_INTERNAL_ERROR = 1011
@@ -108,6 +109,7 @@ class Hub:
                 listener.close(CLOSE_SESSION_REVOKED, "session revoked")
             else:
                 listener.rescan()
+                RESCANS.inc()
 
     async def close_all(self, code: int, reason: str) -> None:
         """Close every session and wait until all have left."""

@@ -22,6 +22,7 @@ from obscura.gateway.acks import Acks
 from obscura.gateway.heartbeat import Heartbeat
 from obscura.gateway.hub import CLOSE_DEVICE_REPLACED, CLOSE_INTERNAL_ERROR, CLOSE_SESSION_REVOKED
 from obscura.gateway.outbound import Outbound
+from obscura.gateway.pace import Pace
 from obscura.services.keys import Keys
 from obscura.services.messages import Messages
 from obscura.telemetry import FRAMES_IGNORED, MESSAGES_DELIVERED, SOCKETS_CLOSED
@@ -80,6 +81,7 @@ class Session:
         "_ids",
         "_loop",
         "_out",
+        "_pace",
         "_pump_task",
         "_services",
         "_serving",
@@ -95,6 +97,7 @@ class Session:
         self._services = services
         self._ids = MessageIds(user_id)
         self._loop = asyncio.get_running_loop()
+        self._pace = Pace(services.rules.max_unwritten_acks, self._loop.time())
         self._cursor = frames.START
         self._announced = _ANY
         self._status_due = True
@@ -132,7 +135,7 @@ class Session:
         if follows and message.body is not None and self._out.has_room:
             self._out.write(self._envelope(message.entry, message.sender, message.body))
             self._cursor = message.entry
-            MESSAGES_DELIVERED.inc()
+            self._note_delivery(1)
         else:
             self._announced = max(self._announced, message.entry)
             self._wake_pump()
@@ -189,7 +192,7 @@ class Session:
                 return frame
             turn += 1
             if turn % _FRAMES_PER_TURN == 0:
-                await asyncio.sleep(0)
+                await asyncio.sleep(self._pace.pause_secs(_FRAMES_PER_TURN, self._loop.time()))
 
     async def _on_binary(self, data: bytes) -> None:
         message_id = frames.acked_message_id(data)
@@ -224,6 +227,10 @@ class Session:
 
     def _envelope(self, entry: EntryId, sender: bytes, body: bytes) -> bytes:
         return frames.envelope(self._ids.encode(entry), sender, entry.ms, body)
+
+    def _note_delivery(self, count: int) -> None:
+        self._pace.allow(count)
+        MESSAGES_DELIVERED.inc(count)
 
     def _wake_pump(self) -> None:
         if self._pump_task is None and self._serving and not self._closing:
@@ -274,6 +281,6 @@ class Session:
             return
         if page.entries:
             self._out.write(b"".join(self._envelope(entry.id, entry.sender, entry.body) for entry in page.entries))
-            MESSAGES_DELIVERED.inc(len(page.entries))
+            self._note_delivery(len(page.entries))
         # Not the greater of the two: after a failover that lost the end of the inbox the new end lies before.
         self._cursor = page.position

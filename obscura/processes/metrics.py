@@ -30,6 +30,8 @@ _FOLDS: tuple[tuple[str, Fold], ...] = (
     ("_start_time_seconds", min),  # likewise
     ("_max_fds", max),  # a limit that each process has for itself
     ("_connected", min),  # all of them, or the node is not
+    ("_ready", min),  # likewise
+    ("_ratio", max),  # a share of what they have in common
     ("_seconds", max),  # an age or a delay: the worst of them
 )
 

@@ -10,7 +10,14 @@ from obscura.errors import BadRequest, NotFound, Unauthorized, Unavailable
 from obscura.services.sessions import Sessions
 from obscura.store.keys import KeyStore, Upload
 from obscura.store.rate_limits import RateLimit
-from obscura.telemetry import PRE_KEYS_EXHAUSTED, PRE_KEYS_LOW, PRE_KEYS_WITHHELD, SESSIONS_ENDED, TAKEOVERS
+from obscura.telemetry import (
+    KEY_UPLOADS_RESTARTED,
+    PRE_KEYS_EXHAUSTED,
+    PRE_KEYS_LOW,
+    PRE_KEYS_WITHHELD,
+    SESSIONS_ENDED,
+    TAKEOVERS,
+)
 from obscura.wire import Bundle, DeviceKeys, KeyUpload, SignedPreKey
 
 log = logging.getLogger(__name__)
@@ -95,6 +102,8 @@ class Keys:
                     raise BadRequest("signedPreKey.keyId is not greater than the stored one")
                 case Upload.ENDED:
                     raise Unauthorized("The session has ended")
+                case Upload.STALE:
+                    KEY_UPLOADS_RESTARTED.inc()
         raise Unavailable("others kept changing the account during an upload of keys")
 
     async def _try_upload(self, claims: AccessClaims, upload: KeyUpload) -> Upload:

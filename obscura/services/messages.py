@@ -8,7 +8,13 @@ from uuid import UUID
 from obscura.errors import BadRequest, NotFound, StoreUnavailable, Unprocessable
 from obscura.frames import EntryId, has_content
 from obscura.store.messages import Idempotency, MessageStore, Page, Refusal, Stored
-from obscura.telemetry import MESSAGES_ACKED, MESSAGES_DROPPED, MESSAGES_EXPIRED, MESSAGES_SENT
+from obscura.telemetry import (
+    MESSAGES_ACKED,
+    MESSAGES_DROPPED,
+    MESSAGES_EXPIRED,
+    MESSAGES_REPEATED,
+    MESSAGES_SENT,
+)
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +52,8 @@ class Messages:
         match outcome:
             case Stored():
                 await self._after_append(recipient_id, outcome)
+            case Refusal.REPEATED:
+                MESSAGES_REPEATED.inc()
             case Refusal.UNKNOWN_RECIPIENT:
                 raise NotFound("Recipient not found")
             case Refusal.CONFLICT:

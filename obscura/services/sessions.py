@@ -12,7 +12,14 @@ from uuid import UUID
 from obscura.crypto.tokens import AccessClaims, AccessTokens, RefreshToken, successor
 from obscura.errors import StoreUnavailable, Unauthorized, Unavailable
 from obscura.store.sessions import Rotation, SessionStore
-from obscura.telemetry import REFRESH_REUSED, SESSIONS_ENDED, SESSIONS_REFRESHED, SESSIONS_STARTED
+from obscura.telemetry import (
+    REFRESH_RACED,
+    REFRESH_REUSED,
+    REFRESH_UNANSWERED,
+    SESSIONS_ENDED,
+    SESSIONS_REFRESHED,
+    SESSIONS_STARTED,
+)
 from obscura.wire import Tokens
 
 log = logging.getLogger(__name__)
@@ -20,6 +27,7 @@ log = logging.getLogger(__name__)
 RACE_WINDOW_MS = 10_000  # a token presented again within this is a race of two tabs, later it is theft (RFC 9700)
 _SKEW_ALLOWANCE_SECS = 60  # an ended session stays listed this long beyond its last token, for slow clocks
 _MAX_UNANSWERED = 10_000  # exchanges to take back that a node remembers
+_RACES = {Rotation.RETRIED: "retried", Rotation.RACED: "refused"}  # what became of a token that came twice
 _RETRY_SECS = 0.05  # between attempts to take one back while Redis is away
 
 
@@ -130,6 +138,8 @@ class Sessions:
             raise Unauthorized("Invalid refresh token")
         following = self._successor(presented)
         rotation = await self._exchange(presented, following)
+        if rotation in _RACES:
+            REFRESH_RACED.labels(_RACES[rotation]).inc()
         if rotation in (Rotation.ROTATED, Rotation.RETRIED):
             SESSIONS_REFRESHED.inc()
             return self._issue(following)
@@ -218,6 +228,8 @@ class Sessions:
     def _take_back_later(self, presented: RefreshToken, following: RefreshToken) -> None:
         if len(self._unanswered) < _MAX_UNANSWERED:
             self._unanswered.setdefault(presented.digest, (presented, following))
+        else:
+            REFRESH_UNANSWERED.labels("given up").inc()
         if self._taking_back is None:
             self._taking_back = asyncio.create_task(self._take_back())
 
@@ -232,6 +244,7 @@ class Sessions:
                     await asyncio.sleep(_RETRY_SECS)
                 else:
                     del self._unanswered[presented.digest]
+                    REFRESH_UNANSWERED.labels("taken back").inc()
         finally:
             self._taking_back = None
 

@@ -77,6 +77,11 @@ class ClusterEvents:
         in_place = since is None or self._loop.time() - since < PROBE_PERIOD_SECS
         return in_place and all(subscriber.healthy for subscriber in self._subscribers.values())
 
+    @property
+    def silence_secs(self) -> float:
+        """Of the master that has not been heard for the longest."""
+        return max((subscriber.silence_secs for subscriber in self._subscribers.values()), default=0.0)
+
     async def subscribe(self, channel: str) -> None:
         """As `Subscriber.subscribe`; a slot that is being moved only makes it take longer."""
         self._wanted.add(channel)

@@ -20,7 +20,7 @@ import hiredis
 from obscura.errors import StoreUnavailable
 from obscura.store.link import REPLY_TIMEOUT_SECS, Argument, Backoff, Link, end_tasks
 from obscura.store.servers import Server
-from obscura.telemetry import REDIS_RECONNECTS, timed
+from obscura.telemetry import REDIS_RECONNECTS, REDIS_REFUSALS, timed
 
 log = logging.getLogger(__name__)
 
@@ -137,6 +137,7 @@ class Connection:
         if not isinstance(reply, hiredis.ReplyError):
             waiter.set_result(reply)
         elif refusal := _PASSING_ERROR.match(str(reply)):
+            REDIS_REFUSALS.labels(refusal[2] or "NOPERM").inc()
             waiter.set_exception(StoreUnavailable(f"Redis refuses: {reply}"))
             if refusal[2] in _NO_MASTER and self._link is not None:
                 self._link.close()  # it has been replaced: the next connection finds who is master now

@@ -15,7 +15,7 @@ from obscura.store.pubsub import Callbacks, OnEvent, OnGap
 from obscura.store.requirements import check_servers
 from obscura.store.scripts import Scripts
 from obscura.store.servers import CLIENT_NAME, ClusterAddresses, FixedServer, SentinelMaster
-from obscura.telemetry import REDIS_CONNECTED
+from obscura.telemetry import EVENT_SILENCE, REDIS_CONNECTED
 
 
 class Events(Protocol):
@@ -23,6 +23,9 @@ class Events(Protocol):
 
     @property
     def healthy(self) -> bool: ...
+
+    @property
+    def silence_secs(self) -> float: ...
 
     async def start(self, channels: Collection[str]) -> None: ...
 
@@ -61,7 +64,8 @@ class Database:
             self.events = Subscriber(server, self.commands.call, lambda: probe, Callbacks(on_event, on_gap))
         self.scripts = Scripts(self.commands)
         self._replicas = replicas
-        REDIS_CONNECTED.set_function(lambda: all(server.connected for server in self.commands.servers))
+        REDIS_CONNECTED.set_function(lambda: self.connected)
+        EVENT_SILENCE.set_function(lambda: self.events.silence_secs)
 
     async def start(self) -> None:
         """Connect, check the servers and listen.
@@ -82,6 +86,11 @@ class Database:
         await end_tasks(self._watching)
         await self.events.stop()
         await self.commands.stop()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection to each master stands."""
+        return all(server.connected for server in self.commands.servers)
 
     async def is_alive(self, timeout_secs: float) -> bool:
         """Whether Redis answers in time: every master, if there are several."""

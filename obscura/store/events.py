@@ -80,6 +80,7 @@ class Subscriber:
         self._expected: deque[_Expected] = deque()  # replies, in the order of the commands
         self._probe_number = 0
         self._probe_heard: asyncio.Future[None] | None = None
+        self._heard_at = perf_counter()
         self._task: asyncio.Task[None] | None = None
         self.healthy = False
 
@@ -125,6 +126,11 @@ class Subscriber:
         if self._link is not None:
             self._expected.append(_Expected(channel, None))
             self._link.send(self._verbs.unsubscribe, channel)
+
+    @property
+    def silence_secs(self) -> float:
+        """Since a probe was last heard."""
+        return perf_counter() - self._heard_at
 
     @property
     def channels(self) -> Collection[str]:
@@ -240,7 +246,7 @@ class Subscriber:
             async with asyncio.timeout(PROBE_PERIOD_SECS):
                 await self._call(self._verbs.publish, self._probe_channel, self._probe_number)
                 await heard
-            probe_heard(started)
+            self._heard_at = probe_heard(started)
         except TimeoutError as error:
             raise StoreUnavailable("this node does not hear its own probe") from error
         except ReplyError as error:

@@ -30,6 +30,9 @@ obscura:attachments:expiry                zset    attachment id by the ms when i
                                                   removed; of an upload under way too         gone
 obscura:janitor:messages                  string  token of the node that cleans up            10 s, renewed
 obscura:janitor:attachments               string  the same, for attachments                   10 s, renewed
+obscura:janitor:messages:done             string  nothing; its TTL tells when the last        30 d after it
+                                                  clean-up came to its end
+obscura:janitor:attachments:done          string  the same, for attachments                   30 d after it
 ========================================  ======  ==========================================  =====================
 
 Times are milliseconds since the epoch unless the line says otherwise; keys and
@@ -62,6 +65,8 @@ INBOX_EXPIRY = "obscura:inboxes:expiry"
 ATTACHMENT_EXPIRY = "obscura:attachments:expiry"
 MESSAGE_JANITOR = "obscura:janitor:messages"
 ATTACHMENT_JANITOR = "obscura:janitor:attachments"
+MESSAGE_JANITOR_DONE = "obscura:janitor:messages:done"
+ATTACHMENT_JANITOR_DONE = "obscura:janitor:attachments:done"
 ALL_USERNAMES = "obscura:username:*"  # pattern
 ALL_PROBES = "obscura:node:*:probe*"  # pattern
 

@@ -12,6 +12,7 @@ from typing import Any
 from obscura.errors import StoreUnavailable
 from obscura.store.connection import Connection
 from obscura.store.link import Argument
+from obscura.telemetry import REDIS_COPIES_SHORT
 
 _WAIT_MS = 500  # a write may come behind a WAIT that takes as long, and both end within a reply's time
 
@@ -45,6 +46,7 @@ class CopiedWrites:
         copied = self._join_batch()
         reply = await replying
         if not await asyncio.shield(copied):
+            REDIS_COPIES_SHORT.inc()
             raise StoreUnavailable(f"fewer than {self._replicas} replicas have the write")
         return reply
 

@@ -17,7 +17,7 @@ import hiredis
 
 from obscura.store.commands import Commands
 from obscura.store.link import Argument
-from obscura.telemetry import timed
+from obscura.telemetry import REDIS_SCRIPTS_LOADED, timed
 from obscura.tracing import serving
 
 
@@ -73,4 +73,5 @@ class Scripts:
         except hiredis.ReplyError as error:
             if not str(error).startswith("NOSCRIPT"):
                 raise
+        REDIS_SCRIPTS_LOADED.inc()
         return await call("EVAL", script.source, len(keys), *keys, *args)

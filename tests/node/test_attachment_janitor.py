@@ -14,10 +14,11 @@ from obscura.blobs.directory import DirectoryBlobs
 from obscura.errors import StoreUnavailable
 from obscura.node import Node
 from obscura.services.attachments import Attachments
-from obscura.services.janitor import Janitor
+from obscura.services.janitor import Janitor, SweepRecord
 from obscura.store import keyspace
 from obscura.store.attachments import Attachment, AttachmentStore
 from obscura.store.database import Database
+from obscura.store.landmarks import Landmark
 from obscura.store.leases import Lease
 from tests.conftest import StartNode
 from tests.support.client import Api, User
@@ -240,10 +241,15 @@ def lease(database: Database) -> Lease:
     return Lease(database.scripts, keyspace.ATTACHMENT_JANITOR)
 
 
-async def test_one_node_of_all_cleans_up_at_a_time(database: Database, lease: Lease, redis: Redis) -> None:
+@pytest.fixture
+def record(database: Database) -> SweepRecord:
+    return SweepRecord("attachments", Landmark(database.commands, keyspace.ATTACHMENT_JANITOR_DONE))
+
+
+async def test_one_node_of_all_cleans_up_at_a_time(lease: Lease, record: SweepRecord, redis: Redis) -> None:
     """While one is at it the others pass, and afterwards any may be the next."""
     sweeps = Sweeps()
-    janitors = [Janitor(lease, sweeps.run, 0.01) for _ in range(5)]
+    janitors = [Janitor(lease, sweeps.run, record, 0.01) for _ in range(5)]
     for janitor in janitors:
         janitor.start()
     await eventually(lambda: sweeps.begun)
@@ -257,10 +263,10 @@ async def test_one_node_of_all_cleans_up_at_a_time(database: Database, lease: Le
     assert not redis.exists(keyspace.ATTACHMENT_JANITOR)
 
 
-async def test_a_sweep_that_is_stopped_gives_its_lease_back(lease: Lease, redis: Redis) -> None:
+async def test_a_sweep_that_is_stopped_gives_its_lease_back(lease: Lease, record: SweepRecord, redis: Redis) -> None:
     """The next node need not wait for it to run out."""
     sweeps = Sweeps()
-    janitor = Janitor(lease, sweeps.run, 0.01)
+    janitor = Janitor(lease, sweeps.run, record, 0.01)
     janitor.start()
     await eventually(lambda: sweeps.begun)
     assert 0 < redis.pttl(keyspace.ATTACHMENT_JANITOR) <= 10_000
@@ -268,10 +274,10 @@ async def test_a_sweep_that_is_stopped_gives_its_lease_back(lease: Lease, redis:
     assert (sweeps.at_once, redis.exists(keyspace.ATTACHMENT_JANITOR)) == (0, 0)
 
 
-async def test_a_lease_that_is_lost_ends_the_sweep(lease: Lease, redis: Redis) -> None:
+async def test_a_lease_that_is_lost_ends_the_sweep(lease: Lease, record: SweepRecord, redis: Redis) -> None:
     """Somebody else may have begun; its lease is left alone."""
     sweeps = Sweeps()
-    janitor = Janitor(lease, sweeps.run, 0.01, hold_secs=0.4)
+    janitor = Janitor(lease, sweeps.run, record, 0.01, hold_secs=0.4)
     janitor.start()
     await eventually(lambda: sweeps.begun)
     redis.set(keyspace.ATTACHMENT_JANITOR, "another node's token")
@@ -280,10 +286,10 @@ async def test_a_lease_that_is_lost_ends_the_sweep(lease: Lease, redis: Redis) -
     assert redis.get(keyspace.ATTACHMENT_JANITOR) == "another node's token"
 
 
-async def test_a_lease_is_renewed_for_as_long_as_a_sweep_takes(lease: Lease, redis: Redis) -> None:
+async def test_a_lease_is_renewed_for_as_long_as_a_sweep_takes(lease: Lease, record: SweepRecord, redis: Redis) -> None:
     """A long one is not cut off, and nobody else begins."""
     sweeps = Sweeps()
-    janitor = Janitor(lease, sweeps.run, 0.01, hold_secs=0.3)
+    janitor = Janitor(lease, sweeps.run, record, 0.01, hold_secs=0.3)
     janitor.start()
     await eventually(lambda: sweeps.begun)
     await more_calls(redis, "pexpire", 6)
@@ -291,7 +297,7 @@ async def test_a_lease_is_renewed_for_as_long_as_a_sweep_takes(lease: Lease, red
     await janitor.stop()
 
 
-async def test_failures_make_the_pauses_longer(lease: Lease) -> None:
+async def test_failures_make_the_pauses_longer(lease: Lease, record: SweepRecord) -> None:
     """A sweep that fails every time is tried less and less, up to 8 intervals."""
     loop = asyncio.get_running_loop()
     times: list[float] = []
@@ -300,7 +306,7 @@ async def test_failures_make_the_pauses_longer(lease: Lease) -> None:
         times.append(loop.time())
         raise StoreUnavailable
 
-    janitor = Janitor(lease, failing, 0.02)
+    janitor = Janitor(lease, failing, record, 0.02)
     janitor.start()
     await eventually(lambda: len(times) == 6)
     await janitor.stop()
@@ -332,3 +338,79 @@ async def test_a_sweep_needs_no_node(store: AttachmentStore, blobs: DirectoryBlo
 async def swept(attachments: Attachments, redis: Redis) -> bool:
     await attachments.sweep(10)
     return not redis.exists(keyspace.ATTACHMENT_EXPIRY)
+
+
+# What the metrics tell of it.
+
+
+def rounds(outcome: str) -> float:
+    return metric("obscura_janitor_sweeps_total", kind="attachments", outcome=outcome)
+
+
+def age_secs() -> float:
+    return metric("obscura_janitor_sweep_age_seconds", kind="attachments")
+
+
+async def nothing() -> None:
+    pass
+
+
+async def test_every_round_is_counted_by_how_it_ended(lease: Lease, record: SweepRecord, redis: Redis) -> None:
+    """Done, passed since another node was at it, failed, cut off as the lease was lost."""
+
+    async def failing() -> None:
+        raise StoreUnavailable
+
+    def lose_lease() -> None:
+        redis.set(keyspace.ATTACHMENT_JANITOR, "another node's token")
+
+    async def losing() -> None:
+        lose_lease()
+        await asyncio.Event().wait()
+
+    for outcome, sweep in (("done", nothing), ("failed", failing), ("lease lost", losing), ("elsewhere", nothing)):
+        before = rounds(outcome)
+        redis.delete(keyspace.ATTACHMENT_JANITOR)
+        if outcome == "elsewhere":
+            lose_lease()
+        janitor = Janitor(lease, sweep, record, 0.01, hold_secs=0.4)
+        janitor.start()
+        await eventually(lambda outcome=outcome, before=before: rounds(outcome) > before)  # type: ignore[misc]
+        await janitor.stop()
+
+
+async def test_a_node_that_never_cleans_up_hears_that_another_does(
+    database: Database, lease: Lease, redis: Redis
+) -> None:
+    """Its figure is the age of the last sweep of any node, by Redis's clock."""
+    done = Landmark(database.commands, keyspace.ATTACHMENT_JANITOR_DONE)
+    ahead = [0.0]
+    record = SweepRecord("attachments", done, lambda: ahead[0])
+    janitor = Janitor(lease, nothing, record, 0.01)
+    redis.set(keyspace.ATTACHMENT_JANITOR, "another node's token")
+    janitor.start()
+    await eventually(lambda: rounds("elsewhere"))
+    ahead[0] = 5000.0
+    assert age_secs() == 5000  # nobody has ever swept: since this node has been there
+    await done.set_now()
+    await eventually(lambda: age_secs() < 60)
+    await janitor.stop()
+
+
+async def test_a_restart_does_not_make_the_last_sweep_young(
+    database: Database, lease: Lease, record: SweepRecord, redis: Redis
+) -> None:
+    """A node that comes up hears at once how long nobody has swept, and its own sweep ends that."""
+    day_ms = 24 * 3_600_000
+    redis.set(keyspace.ATTACHMENT_JANITOR_DONE, "", px=28 * day_ms)
+    waiting = Janitor(lease, nothing, record, 3600)
+    waiting.start()
+    await eventually(lambda: age_secs() > 2 * 86_400 - 1)
+    assert metric("obscura_janitor_interval_seconds", kind="attachments") == 3600
+    await waiting.stop()
+    working = Janitor(lease, nothing, record, 0.01)
+    working.start()
+    await eventually(lambda: age_secs() < 60)
+    await eventually(lambda: redis.pttl(keyspace.ATTACHMENT_JANITOR_DONE) > 29 * day_ms)
+    await working.stop()
+    assert await Landmark(database.commands, keyspace.ATTACHMENT_JANITOR_DONE).age_ms() is not None

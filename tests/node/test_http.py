@@ -208,6 +208,37 @@ async def test_a_body_that_stops_coming_is_given_up(serve: Serve, body: bytes) -
     assert answer.json == {"error": "The body stopped coming"}
 
 
+async def test_idle_connections_make_room_for_new_ones(serve: Serve) -> None:
+    """The one idle for longest goes first, half a head or not; none that is being served, and none that is in use."""
+    port = await serve(echo, max_connections=4)
+    busy, used, silent, begun = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
+    busy[1].write(post("Content-Length: 4", body=b"bu"))
+    begun[1].write(b"POST / HT")
+    used[1].write(post("Content-Length: 0"))
+    await used[0].readuntil(b"\r\n\r\n")
+    for _, gone in (("silent", silent), ("begun", begun)):
+        assert (await exchange(port, post("Content-Length: 3", body=b"new"))).body == b"new"
+        assert await gone[0].read() == b""
+    used[1].write(post("Content-Length: 4", body=b"used"))
+    busy[1].write(b"sy")
+    for (reader, writer), body in ((used, b"used"), (busy, b"busy")):
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        assert await reader.readexactly(4) == body
+        writer.close()
+    silent[1].close()
+    begun[1].close()
+
+
+async def test_of_many_newcomers_at_once_each_gets_its_turn(serve: Serve) -> None:
+    """Far more connections than there may be: those that ask something are answered."""
+    port = await serve(echo, max_connections=10)
+    idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(100)]
+    for _ in range(20):
+        assert (await exchange(port, post("Content-Length: 3", body=b"new"))).body == b"new"
+    for _, writer in idle:
+        writer.close()
+
+
 async def test_a_body_that_comes_in_pieces_is_read_whole(serve: Serve) -> None:
     """What arrives byte by byte is put together, at its limit too."""
     port = await serve(echo)

@@ -12,9 +12,11 @@ import pytest
 
 from obscura.errors import StoreUnavailable
 from obscura.store.cluster import Cluster
+from obscura.store.cluster_events import ClusterEvents
 from obscura.store.servers import Address
 from obscura.store.slots import slot_of_key
 from tests.support.groups import Ear, Migration, id_of, listening, owner_of, repair, started
+from tests.support.inspection import metric
 from tests.support.redis7 import ClusterRedis, RedisProcess
 from tests.support.waiting import eventually
 
@@ -91,6 +93,17 @@ async def test_what_is_published_is_heard_from_every_master(redis_cluster: Clust
         assert [payload for name, payload in ear.heard if name == channels[7]] == [b"0", b"1", b"2", b"3", b"4"]
         assert channels[0] not in {name for name, _ in ear.heard}
         assert ear.gaps == []
+
+
+async def test_one_silent_master_is_a_silence(redis_cluster: ClusterRedis) -> None:
+    """The figure is that of the master that was not heard for the longest, whatever the others say."""
+    async with listening(redis_cluster.url, channel()) as ear:
+        assert isinstance(ear.events, ClusterEvents)
+        assert metric("obscura_events_silence_seconds") < 60
+        silent, *others = ear.events._subscribers.values()
+        assert len(others) == 2
+        silent._heard_at -= 100
+        assert metric("obscura_events_silence_seconds") > 99
 
 
 async def test_a_command_finds_its_key_while_its_slot_is_moved(redis_cluster: ClusterRedis) -> None:

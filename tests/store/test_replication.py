@@ -11,6 +11,7 @@ import pytest
 from obscura.errors import StoreUnavailable
 from obscura.store.commands import SingleServer
 from obscura.store.servers import FixedServer
+from tests.support.inspection import metric
 from tests.support.proxy import Proxy
 from tests.support.redis7 import RedisProcess
 from tests.support.waiting import eventually
@@ -66,7 +67,8 @@ async def test_a_write_is_answered_when_a_replica_has_it(commands: SingleServer,
 async def test_a_write_without_copies_is_unavailable(
     commands: SingleServer, master: RedisProcess, replica: RedisProcess
 ) -> None:
-    """In time, and it did run; it works again when the replica does."""
+    """In time, counted, and it did run; it works again when the replica does."""
+    short = metric("obscura_redis_copies_short_total")
     with paused(replica):
         for number in range(2):
             async with asyncio.timeout(IN_TIME_SECS):
@@ -74,6 +76,7 @@ async def test_a_write_without_copies_is_unavailable(
                     await commands.call_copied("INCR", "count")
             with master.client() as client:
                 assert client.get("count") == str(number + 1)
+    assert metric("obscura_redis_copies_short_total") == short + 2
 
     async def is_copied() -> bool:
         try:

@@ -47,14 +47,19 @@ class RedisProcess:
 
     Args:
         options: Of the command line, after those for the port, the folder and the append-only file.
+        announced_port: The port that others are told, where a proxy stands before it.
     """
 
-    def __init__(self, *options: str, appendfsync: str = "always") -> None:
+    def __init__(self, *options: str, appendfsync: str = "always", announced_port: int | None = None) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="obscura-redis-")
-        self._options = ["--appendonly", "yes", "--save", "", *options]
+        # A replica that comes back has its copy at once, and not after the usual wait for others.
+        self._options = ["--appendonly", "yes", "--save", "", "--repl-diskless-sync-delay", "0", *options]
         self._appendfsync = appendfsync
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
+        self.announced_port = announced_port or self.port
+        if announced_port:
+            self._options += ["--replica-announce-ip", "127.0.0.1", "--replica-announce-port", str(announced_port)]
 
     @property
     def url(self) -> str:
@@ -67,14 +72,14 @@ class RedisProcess:
     def client(self, **options: Any) -> "Redis":
         return Redis(port=self.port, decode_responses=True, socket_timeout=5, **options)
 
-    async def start(self) -> Self:
-        """Start, and wait until it answers with its data loaded."""
-        self._launch()
+    async def start(self, *more: str) -> Self:
+        """Start, this time with ``more`` options, and wait until it answers with its data loaded."""
+        self._launch(*more)
         await eventually(self._answers, START_SECS)
         return self
 
-    def _launch(self) -> None:
-        command = [find_redis(), *self._arguments()]
+    def _launch(self, *more: str) -> None:
+        command = [find_redis(), *self._arguments(), *more]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
 
@@ -103,9 +108,13 @@ class RedisProcess:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def remove(self) -> None:
         """End it, whatever its state, with its data."""
-        if self._process is not None and self._process.poll() is None:
+        if self.is_running:
             self.kill()
         self._folder.cleanup()
 
@@ -136,7 +145,7 @@ class SentinelProcess(RedisProcess):
         super().__init__()
         self._configuration = (
             f"port {self.port}\nbind 127.0.0.1\ndir {self.folder}\n"
-            f"sentinel monitor {MASTER_NAME} 127.0.0.1 {master.port} {quorum}\n"
+            f"sentinel monitor {MASTER_NAME} 127.0.0.1 {master.announced_port} {quorum}\n"
             f"sentinel down-after-milliseconds {MASTER_NAME} {down_after_ms}\n"
             f"sentinel failover-timeout {MASTER_NAME} {5 * down_after_ms}\n"
             f"sentinel parallel-syncs {MASTER_NAME} 2\n"
@@ -160,7 +169,7 @@ class _Group:
         await asyncio.gather(*(process.start() for process in processes))
 
     def of_port(self, port: int) -> RedisProcess:
-        return next(process for process in self._processes if process.port == port)
+        return next(process for process in self._processes if port in (process.port, process.announced_port))
 
     def remove(self) -> None:
         for process in self._processes:
@@ -171,14 +180,25 @@ class _Group:
 
 
 class SentinelRedis(_Group):
-    """A master, two replicas and three Sentinels."""
+    """A master, two replicas and three Sentinels.
 
-    def __init__(self, down_after_ms: int = 1000, appendfsync: str = "always") -> None:
+    Args:
+        options: For each of the servers.
+        announced_ports: Of the three servers, where proxies stand before them.
+    """
+
+    def __init__(
+        self,
+        *options: str,
+        down_after_ms: int = 1000,
+        appendfsync: str = "always",
+        announced_ports: Sequence[int | None] = (None, None, None),
+    ) -> None:
         super().__init__()
         self._down_after_ms = down_after_ms
-        first = RedisProcess(appendfsync=appendfsync)
-        replicas = [RedisProcess("--replicaof", f"127.0.0.1 {first.port}", appendfsync=appendfsync) for _ in range(2)]
-        self.servers = [first, *replicas]
+        self.servers = [
+            RedisProcess(*options, appendfsync=appendfsync, announced_port=port) for port in announced_ports
+        ]
         self.sentinels: list[SentinelProcess] = []
 
     @property
@@ -200,7 +220,9 @@ class SentinelRedis(_Group):
     async def __aenter__(self) -> Self:
         try:
             await self._start(*self.servers)
-            await eventually(self._is_replicating, START_SECS)
+            for replica in self.servers[1:]:
+                self.follow(replica, self.servers[0])
+            await eventually(lambda: _copies_of(self.servers[0]) == 2, START_SECS)
             self.sentinels = [SentinelProcess(self.servers[0], 2, self._down_after_ms) for _ in range(3)]
             await self._start(*self.sentinels)
             await eventually(self._is_complete, START_SECS)
@@ -209,17 +231,50 @@ class SentinelRedis(_Group):
             raise
         return self
 
-    def _is_replicating(self) -> bool:
-        with self.servers[0].client() as client:
-            state = client.info("replication")
-        return all(state.get(f"slave{number}", {}).get("state") == "online" for number in range(2))
+    def sync(self, when: str) -> None:
+        """Change when the append-only files are synced."""
+        for server in self.servers:
+            server.sync(when)
+
+    def has_replaced(self, old: RedisProcess) -> bool:
+        """Whether the Sentinels name another master, and that is one."""
+        new = self.master
+        if new is old:
+            return False
+        with new.client() as client:
+            return bool(client.info("replication")["role"] == "master")
+
+    async def restart(self, killed: RedisProcess) -> None:
+        """Start one that was the master as a replica of the one that is it now."""
+        await killed.start("--replicaof", "127.0.0.1", str(self.master.announced_port))
+
+    @staticmethod
+    def follow(replica: RedisProcess, master: RedisProcess) -> None:
+        """Have one server copy another."""
+        with replica.client() as client:
+            client.replicaof("127.0.0.1", str(master.announced_port))
+
+    def is_whole(self) -> bool:
+        """Whether both replicas copy the master, and every Sentinel knows it."""
+        try:
+            return self.copies == 2 and self._is_complete()
+        except RedisError:
+            return False
+
+    @property
+    def copies(self) -> int:
+        """How many replicas copy the master now."""
+        return _copies_of(self.master)
 
     def _is_complete(self) -> bool:
         """Whether each Sentinel knows of the others and of both replicas."""
         for sentinel in self.sentinels:
             with sentinel.client() as client:
                 masters = client.info("sentinel").get("master0", {})
-            if (int(masters.get("slaves", 0)), int(masters.get("sentinels", 0))) != (2, 3):
+                if (int(masters.get("slaves", 0)), int(masters.get("sentinels", 0))) != (2, 3):
+                    return False
+                replicas = client.execute_command("SENTINEL", "REPLICAS", MASTER_NAME)
+            if any(_flags(replica) != {"slave"} for replica in replicas):
                 return False
         return True
 
@@ -267,6 +322,18 @@ class ClusterRedis(_Group):
         assert process.returncode == 0, said.decode()
         return said.decode()
 
+    @property
+    def replicas(self) -> list[RedisProcess]:
+        masters = self.masters
+        return [server for server in self.servers if server not in masters]
+
+    def is_whole(self) -> bool:
+        """Whether each of three masters has a replica with its data, and all servers agree."""
+        try:
+            return self._is_ready() and len(self.masters) == len(self.servers) / 2
+        except RedisError:
+            return False
+
     def _nodes(self) -> list[tuple[int, Sequence[str]]]:
         for server in self.servers:
             try:
@@ -289,6 +356,17 @@ class ClusterRedis(_Group):
                 if links["role"] == "slave" and links["master_link_status"] != "up":
                     return False
         return True
+
+
+def _copies_of(master: RedisProcess) -> int:
+    with master.client() as client:
+        state = client.info("replication")
+    return sum(state.get(f"slave{number}", {}).get("state") == "online" for number in range(2))
+
+
+def _flags(replica: dict[str, Any]) -> set[str]:
+    """What a Sentinel says of a replica."""
+    return set(replica["flags"].split(","))
 
 
 def _bus_port() -> tuple[str, str]:

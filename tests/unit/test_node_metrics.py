@@ -59,17 +59,20 @@ def test_what_is_open_adds_up() -> None:
 
 
 def test_gauges_that_are_no_amounts_are_not_added() -> None:
-    """A version is one, an age the worst, a connection all or nothing, a start the first, a limit that of each."""
+    """A version is one, an age or a share the worst, a connection all or nothing, a start the first, a limit each's."""
     one, other = Process(), Process()
     for process, value in ((one, 1), (other, 7)):
         process.gauge("obscura_silence_seconds", value)
         process.gauge("obscura_redis_connected", value - 1)
+        process.gauge("obscura_ready", value - 1)
+        process.gauge("obscura_used_ratio", value)
         process.gauge("process_start_time_seconds", value)
         process.gauge("process_max_fds", value)
         process.gauge("process_open_fds", value)
         process.gauge("obscura_build_info", 1)
     figures = merged(one, other)
     assert (figures["obscura_silence_seconds"], figures["obscura_redis_connected"]) == (7, 0)
+    assert (figures["obscura_ready"], figures["obscura_used_ratio"]) == (0, 7)
     assert (figures["process_start_time_seconds"], figures["process_max_fds"], figures["process_open_fds"]) == (1, 7, 8)
     assert figures["obscura_build_info"] == 1
 
