@@ -10,11 +10,13 @@ from uuid import uuid4
 from obscura import parts
 from obscura.api import accounts, attachments, gateway, keys, messages
 from obscura.api.app import api_routes, auth_routes, management_routes
+from obscura.api.bodies import MAX_JSON_BYTES
 from obscura.api.client_address import ClientAddresses
 from obscura.api.cors import Cors
+from obscura.api.express import ExpressLane
 from obscura.api.http_server import HttpServer
 from obscura.api.management import METRICS, READINESS, Readiness, own_metrics
-from obscura.api.middleware import AUTHENTICATE, CLIENT_OF, MAX_JSON_BYTES
+from obscura.api.middleware import AUTHENTICATE, CLIENT_OF
 from obscura.api.rate_limit import REFUSAL, ProcessBuckets, RateLimits
 from obscura.config import Settings
 from obscura.crypto.tokens import AccessTokens
@@ -245,8 +247,11 @@ class Node:
     def _limit(self, api: HttpServer) -> None:
         """Say who may ask how often, and from which pages. Refusals are to be readable there, so limits come first."""
         settings = self._settings
-        api.app[CLIENT_OF] = ClientAddresses(settings.trusted_proxies).of
+        client_of = api.app[CLIENT_OF] = ClientAddresses(settings.trusted_proxies).of
         standard = ProcessBuckets(settings.rate_limit_per_second, settings.rate_limit_burst)
+        api.express = ExpressLane(
+            client_of, standard.take, self._sessions.authenticate, self._messages, settings.max_message_bytes
+        )
         auth_handlers = frozenset(route.handler for route in auth_routes())
         api.app.middlewares.append(RateLimits(standard.take, self._auth_limit.take, auth_handlers))
         if settings.cors_origins:

@@ -9,14 +9,16 @@ import json
 import logging
 import math
 import platform
+import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from functools import cache
 from importlib.metadata import version
-from itertools import product
-from typing import Any, TypeVar
+from itertools import count, product
+from typing import Any, NamedTuple, TypeVar
+from uuid import uuid4
 
 from prometheus_client import Counter, Gauge, disable_created_metrics
 
@@ -24,6 +26,21 @@ from obscura.histograms import Histogram, Requests, Series
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request being served, in every log line written on its behalf."""
+
+
+def _process_part() -> str:
+    chosen = str(uuid4())
+    return f"{chosen[:14]}8{chosen[15:24]}"
+
+
+_PROCESS_PART = _process_part()
+_REQUEST_NUMBERS = count(secrets.randbits(47))
+
+
+def new_request_id() -> str:
+    """A UUID that nobody had before: random bits of this process and a running number (RFC 9562 section 5.8)."""
+    return f"{_PROCESS_PART}{next(_REQUEST_NUMBERS):012x}"
+
 
 trace_id: ContextVar[str] = ContextVar("trace_id", default="")
 """The trace that the request belongs to, in the same lines; empty while there are no traces."""
@@ -191,7 +208,7 @@ async def timed(operation: str, call: Awaitable[T]) -> T:
     Raises:
         Exception: What the call raises; counted too.
     """
-    times, errors = _redis_series(operation)
+    times, errors = redis_series(operation)
     started = time.perf_counter()
     try:
         return await call
@@ -202,9 +219,17 @@ async def timed(operation: str, call: Awaitable[T]) -> T:
         times.observe(time.perf_counter() - started)
 
 
+class RedisSeries(NamedTuple):
+    """The times and the errors of one script or command."""
+
+    times: Series
+    errors: Counter
+
+
 @cache
-def _redis_series(operation: str) -> tuple[Series, Counter]:
-    return REDIS_SECONDS.of(operation), REDIS_ERRORS.labels(operation)
+def redis_series(operation: str) -> RedisSeries:
+    """What counts for a script or a command: to be kept where it is used more than once."""
+    return RedisSeries(REDIS_SECONDS.of(operation), REDIS_ERRORS.labels(operation))
 
 
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

@@ -3,7 +3,8 @@
 from aiohttp import web
 
 from obscura import wire
-from obscura.api.middleware import read_json_body, require_user
+from obscura.api.bodies import read_json_body
+from obscura.api.middleware import require_user
 from obscura.services.accounts import Accounts
 from obscura.services.sessions import Sessions
 

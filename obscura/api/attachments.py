@@ -3,8 +3,9 @@
 import orjson
 from aiohttp import web
 
+from obscura.api.bodies import body_chunks, refuse_compressed_body
 from obscura.api.downloads import client_has, send_chunks
-from obscura.api.middleware import body_chunks, refuse_compressed_body, require_user, uuid_in_path
+from obscura.api.middleware import require_user, uuid_in_path
 from obscura.api.ranges import parse_range
 from obscura.services.attachments import Attachments
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import hdrs, web
 
-from obscura.api.middleware import BODY_STALL_SECS
+from obscura.api.bodies import BODY_STALL_SECS
 
 
 def client_has(request: web.Request, etag: str) -> bool:

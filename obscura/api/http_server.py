@@ -13,10 +13,10 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import _ErrInfo
 from aiohttp.web_request import BaseRequest
 
+from obscura.api.bodies import BODY_STALL_SECS, check_expectation
 from obscura.api.middleware import (
-    BODY_STALL_SECS,
+    Express,
     answering,
-    check_expectation,
     error_response,
     malformed,
     on_response_prepare,
@@ -46,9 +46,11 @@ class HttpServer:
 
     Attributes:
         tracing: Makes spans of the requests; to be set before `start`.
+        express: A short way for some requests, while there are no traces; to be set before `start`.
     """
 
     tracing: Tracing | None = None
+    express: Express | None = None
 
     def __init__(
         self,
@@ -80,7 +82,8 @@ class HttpServer:
         await self._runner.setup()
         server = self._runner.server
         assert server is not None
-        server.request_handler = answering(server.request_handler, self.tracing)  # type: ignore[assignment]  # every one is a Request
+        express = self.express if self.tracing is None else None
+        server.request_handler = answering(server.request_handler, self.tracing, express)  # type: ignore[assignment]  # every one is a Request
         server.request_factory = _ignoring_host(server.request_factory)
         loop = asyncio.get_running_loop()
 

@@ -3,7 +3,8 @@
 from aiohttp import web
 
 from obscura import wire
-from obscura.api.middleware import CLIENT_OF, read_json_body, require_user, uuid_in_path
+from obscura.api.bodies import read_json_body
+from obscura.api.middleware import CLIENT_OF, require_user, uuid_in_path
 from obscura.errors import Unauthorized
 from obscura.services.keys import Keys
 

@@ -2,7 +2,8 @@
 
 from aiohttp import web
 
-from obscura.api.middleware import read_body, require_user, uuid_in_path
+from obscura.api.bodies import read_body
+from obscura.api.middleware import require_user, uuid_in_path
 from obscura.services.messages import Messages
 
 MESSAGES = web.AppKey("messages", Messages)
@@ -14,5 +15,5 @@ async def post_message(request: web.Request) -> web.Response:
     claims = require_user(request)
     recipient_id = uuid_in_path(request, "recipientId")
     body = await read_body(request, request.app[MAX_MESSAGE_BYTES])
-    await request.app[MESSAGES].send(claims.user_id, recipient_id, body, request.headers.get("Idempotency-Key"))
+    await request.app[MESSAGES].send(claims.user, str(recipient_id), body, request.headers.get("Idempotency-Key"))
     return web.Response(status=201)

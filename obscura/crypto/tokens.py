@@ -51,6 +51,11 @@ class AccessClaims:
     user_id: UUID
     session_id: UUID
     expires_at: float
+    user: str = field(init=False, compare=False)
+    """The user id in text: it goes into Redis with each message."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "user", str(self.user_id))
 
 
 class AccessTokens:

@@ -32,7 +32,7 @@ class Messages:
         self._store = store
         self._cleanup_interval_ms = max(1, cleanup_interval_ms)
 
-    async def send(self, sender_id: UUID, recipient_id: UUID, body: bytes, idempotency_key: str | None) -> None:
+    async def send(self, sender_id: str, recipient_id: str, body: bytes, idempotency_key: str | None) -> None:
         """Store one EncryptedMessage in its recipient's inbox and announce it.
 
         When this returns the message is in Redis and will be delivered until acked or
@@ -87,7 +87,7 @@ class Messages:
         else:  # due again at once if there was more than one step's work
             await self._store.move_expiry(user_id, oldest_ms)
 
-    async def _after_append(self, recipient_id: UUID, stored: Stored) -> None:
+    async def _after_append(self, recipient_id: str, stored: Stored) -> None:
         MESSAGES_SENT.inc()
         if stored.dropped:
             MESSAGES_DROPPED.inc(stored.dropped)

@@ -1,6 +1,6 @@
 """Where commands are answered: the interface that everything above speaks to, and the case of one server."""
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 from typing import Any, Protocol
 
 from obscura.store.connection import Connection
@@ -23,7 +23,7 @@ class Commands(Protocol):
 
     async def stop(self) -> None: ...
 
-    async def call(self, *command: Argument) -> Any:
+    def call(self, *command: Argument) -> Awaitable[Any]:
         """Run one command, where its key lies, and return the reply.
 
         Raises:
@@ -31,7 +31,7 @@ class Commands(Protocol):
             hiredis.ReplyError: Redis refuses the command as such.
         """
 
-    async def call_copied(self, *command: Argument) -> Any:
+    def call_copied(self, *command: Argument) -> Awaitable[Any]:
         """As `call`, and returns only when as many replicas as configured have what the command wrote.
 
         Raises:

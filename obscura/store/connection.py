@@ -11,7 +11,7 @@ import asyncio
 import logging
 import re
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any
 
@@ -79,7 +79,7 @@ class Connection:
     def connected(self) -> bool:
         return self._link is not None
 
-    def call(self, *command: Argument, asking: bool = False) -> Coroutine[Any, Any, Any]:
+    def call(self, *command: Argument, asking: bool = False) -> Awaitable[Any]:
         """Run one command and return its reply. Never repeated.
 
         Args:
@@ -89,9 +89,10 @@ class Connection:
             StoreUnavailable: No connection, no reply in time, or Redis refuses for now.
             hiredis.ReplyError: Redis refuses the command as such.
         """
-        running = self._call(command, asking)
+        if command[0] not in {"EVALSHA", "EVAL"}:
+            return timed(str(command[0]), self._call(command, asking))
         # A script is timed by its name, where that is known.
-        return running if command[0] in {"EVALSHA", "EVAL"} else timed(str(command[0]), running)
+        return self._call(command, asking) if asking or self._link is None else self.send(*command)
 
     async def _call(self, command: tuple[Argument, ...], asking: bool) -> Any:
         if self._link is None:

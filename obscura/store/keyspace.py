@@ -60,6 +60,8 @@ from collections.abc import Iterable
 from hashlib import sha256
 from uuid import UUID
 
+Id = UUID | str  # in its canonical text
+
 ENDED_SESSIONS = "obscura:sessions:ended"  # the set, and the channel of the same name
 INBOX_EXPIRY = "obscura:inboxes:expiry"
 ATTACHMENT_EXPIRY = "obscura:attachments:expiry"
@@ -75,7 +77,7 @@ def username(name: str) -> str:
     return f"obscura:username:{name}"
 
 
-def account(user_id: UUID) -> str:
+def account(user_id: Id) -> str:
     return f"obscura:{{{user_id}}}:account"
 
 
@@ -87,11 +89,11 @@ def one_time_order(user_id: UUID) -> str:
     return f"obscura:{{{user_id}}}:prekeys:order"
 
 
-def inbox(user_id: UUID) -> str:
+def inbox(user_id: Id) -> str:
     return f"obscura:{{{user_id}}}:inbox"
 
 
-def idempotency(recipient_id: UUID, sender_id: UUID, key: str) -> str:
+def idempotency(recipient_id: Id, sender_id: Id, key: str) -> str:
     return f"obscura:{{{recipient_id}}}:idempotency:{sender_id}:{key}"
 
 
@@ -103,7 +105,7 @@ def session(user_id: UUID, session_id: UUID) -> str:
     return f"obscura:{{{user_id}}}:session:{session_id}"
 
 
-def events(user_id: UUID) -> str:
+def events(user_id: Id) -> str:
     """Channel."""
     return f"obscura:{{{user_id}}}:events"
 

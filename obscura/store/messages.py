@@ -92,9 +92,9 @@ class MessageStore:
         self._limits = limits
 
     async def append(
-        self, recipient_id: UUID, sender_id: UUID, body: bytes, idempotency: Idempotency | None
+        self, recipient_id: str, sender_id: str, body: bytes, idempotency: Idempotency | None
     ) -> Stored | Refusal:
-        """Store one message and announce it, in one step.
+        """Store one message and announce it, in one step. Ids are in their canonical text.
 
         Raises:
             StoreUnavailable: No reply. The message may be stored; only with
@@ -103,7 +103,7 @@ class MessageStore:
         limits = self._limits
         keys = [keyspace.account(recipient_id), keyspace.inbox(recipient_id), keyspace.events(recipient_id)]
         args: list[Argument] = [
-            str(sender_id),
+            sender_id,
             body,
             limits.max_count,
             limits.max_bytes,
@@ -147,9 +147,9 @@ class MessageStore:
         removed, oldest_ms = await self._scripts.run("messages_expire", keys, [self._limits.ttl_ms, max_count])
         return removed, oldest_ms
 
-    async def note_expiry(self, user_id: UUID, oldest_ms: int) -> None:
+    async def note_expiry(self, user_id: str, oldest_ms: int) -> None:
         """Have an inbox looked after once its oldest message has expired, unless noted already. Safe to repeat."""
-        await self._commands.call("ZADD", keyspace.INBOX_EXPIRY, "NX", self._expiry_ms(oldest_ms), str(user_id))
+        await self._commands.call("ZADD", keyspace.INBOX_EXPIRY, "NX", self._expiry_ms(oldest_ms), user_id)
 
     async def move_expiry(self, user_id: UUID, oldest_ms: int) -> None:
         """Have an inbox looked after again, when what is its oldest message by now has expired. Safe to repeat."""

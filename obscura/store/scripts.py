@@ -11,13 +11,15 @@ from hashlib import sha1
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import hiredis
 
+from obscura.errors import StoreUnavailable
 from obscura.store.commands import Commands
 from obscura.store.link import Argument
-from obscura.telemetry import REDIS_SCRIPTS_LOADED, timed
+from obscura.telemetry import REDIS_SCRIPTS_LOADED, RedisSeries, redis_series
 from obscura.tracing import serving
 
 
@@ -31,10 +33,12 @@ class _Script(NamedTuple):
     source: bytes
     digest: str
     is_copied: bool
+    counted: RedisSeries
 
     @classmethod
-    def parse(cls, source: bytes) -> "_Script":
-        return cls(source, sha1(source, usedforsecurity=False).hexdigest(), b"\n-- Copied: yes" in source)
+    def parse(cls, name: str, source: bytes) -> "_Script":
+        digest = sha1(source, usedforsecurity=False).hexdigest()
+        return cls(source, digest, b"\n-- Copied: yes" in source, redis_series(name))
 
 
 class Scripts:
@@ -43,9 +47,9 @@ class Scripts:
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
         self._scripts = {
-            file.name.removesuffix(".lua"): _Script.parse(file.read_bytes())
+            name: _Script.parse(name, file.read_bytes())
             for file in script_folder().iterdir()
-            if file.name.endswith(".lua")
+            if (name := file.name.removesuffix(".lua")) != file.name
         }
 
     async def run(self, name: str, keys: Iterable[str], args: Iterable[Argument] = ()) -> Any:
@@ -60,18 +64,24 @@ class Scripts:
             StoreUnavailable: No reply, or too few copies. The script may have run; its
                 header says whether a repeat is safe.
         """
-        call = self._run(name, tuple(keys), args)
+        call = self._run(self._scripts[name], tuple(keys), args)
         if (request := serving.get()) is not None:
             call = request.around(name, {"db.system.name": "redis", "db.stored_procedure.name": name}, call)
-        return await timed(name, call)
+        return await call
 
-    async def _run(self, name: str, keys: tuple[str, ...], args: Iterable[Argument]) -> Any:
-        script = self._scripts[name]
+    async def _run(self, script: _Script, keys: tuple[str, ...], args: Iterable[Argument]) -> Any:
         call = self._commands.call_copied if script.is_copied else self._commands.call
+        started = perf_counter()
         try:
             return await call("EVALSHA", script.digest, len(keys), *keys, *args)
         except hiredis.ReplyError as error:
             if not str(error).startswith("NOSCRIPT"):
+                script.counted.errors.inc()
                 raise
-        REDIS_SCRIPTS_LOADED.inc()
-        return await call("EVAL", script.source, len(keys), *keys, *args)
+            REDIS_SCRIPTS_LOADED.inc()
+            return await call("EVAL", script.source, len(keys), *keys, *args)
+        except StoreUnavailable:
+            script.counted.errors.inc()
+            raise
+        finally:
+            script.counted.times.observe(perf_counter() - started)

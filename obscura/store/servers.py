@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode
 
 from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from obscura.config_types import split_hosts
 from obscura.errors import StartupError, StoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -110,10 +111,10 @@ class SentinelMaster:
     """
 
     def __init__(self, url: str, client_name: str = CLIENT_NAME) -> None:
-        parts = urlsplit(url)
-        self._service = parts.path.strip("/")
-        self._scheme = parts.scheme.partition("+")[0]
-        self._login = parts.netloc.rpartition("@")[0]
+        parts = split_hosts(url)
+        self._service = parts.path
+        self._scheme = parts.scheme
+        self._login = parts.login
         self._query = dict(parse_qsl(parts.query))
         self._client_name = client_name
         names = (self._query.pop(f"sentinel_{name}", "") for name in ("username", "password"))
@@ -214,9 +215,9 @@ class ClusterAddresses:
     """The servers of a ``redis+cluster://user:password@host1:6379,host2`` URL, or ``rediss+cluster`` for TLS."""
 
     def __init__(self, url: str, client_name: str = CLIENT_NAME) -> None:
-        parts = urlsplit(url)
-        self._scheme = parts.scheme.partition("+")[0]
-        self._login = parts.netloc.rpartition("@")[0]
+        parts = split_hosts(url)
+        self._scheme = parts.scheme
+        self._login = parts.login
         self._query = dict(parse_qsl(parts.query))
         self._client_name = client_name
         self.seeds = addresses(url, _REDIS_PORT)
@@ -243,13 +244,7 @@ def addresses(url: str, default_port: int) -> list[Address]:
     Raises:
         ValueError: One is empty, or a port is no number.
     """
-    found = []
-    for entry in urlsplit(url).netloc.rpartition("@")[2].split(","):
-        parts = urlsplit(f"//{entry}")
-        if not parts.hostname:
-            raise ValueError("a host is missing")
-        found.append(Address(parts.hostname, default_port if parts.port is None else parts.port))
-    return found
+    return [Address(host, port or default_port) for host, port in split_hosts(url).hosts]
 
 
 def _url(scheme: str, login: str, address: Address, query: Mapping[str, str]) -> str:

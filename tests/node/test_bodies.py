@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from obscura.api.bodies import body_chunks
 from obscura.api.http_server import HttpServer
-from obscura.api.middleware import body_chunks
 
 PIECE_BYTES = 65_536
 BODY = os.urandom(3_000_000)
