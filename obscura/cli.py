@@ -1,7 +1,8 @@
 """The ``obscura`` command.
 
 Exit codes: 0 after a clean stop, 1 when the server cannot start or was stopped by
-force, 2 when the command itself is not understood. `obscura inspect` has its own.
+force, 2 when the command itself is not understood. `obscura inspect` and `obscura bench`
+have their own.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import groupby
 
+from obscura.bench.command import bench
 from obscura.config import SETTINGS, Settings, load
 from obscura.config_types import Setting
 from obscura.errors import StartupError
@@ -31,8 +33,10 @@ from obscura.telemetry import set_up_logging
 _USAGE = """\
 usage: obscura serve [--config FILE] [--SETTING VALUE ...]
        obscura inspect COMMAND [USER] [--by name|id] [--json] [--yes] [--config FILE] [--SETTING VALUE ...]
+       obscura bench [SCENARIO ...] [--url URL ...] [--OPTION VALUE ...]
        obscura serve --help
        obscura inspect --help
+       obscura bench --help
        obscura --version
 """
 
@@ -58,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(serve_help(shutil.get_terminal_size().columns))
         case ["inspect", *words]:
             return inspect(words, os.environ)
+        case ["bench", *words]:
+            return bench(words)
         case ["--version"]:
             print(f"obscura {version('obscura')}")
         case ["-h" | "--help"]:

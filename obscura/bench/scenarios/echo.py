@@ -1,0 +1,76 @@
+"""`echo`: frames as large as an envelope, to a bare server that sends them back."""
+
+import asyncio
+from collections import deque
+from uuid import uuid4
+
+from obscura.bench.failure import BenchError, ExchangeError
+from obscura.bench.ledger import Account, Ledger
+from obscura.bench.recorder import now
+from obscura.bench.stage import Stage
+from obscura.bench.websocket import WebSocket, frame
+from obscura.v1.obscura_pb2 import EncryptedMessage, Envelope, WebSocketFrame
+
+_IN_FLIGHT = 16  # frames of a socket: as a relay pushes a backlog, the server is never to wait for the client
+
+
+class Echo:
+    """One socket for each user, each with a few frames under way."""
+
+    operations: tuple[str, ...] = ("echo",)
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._payload = _envelope(stage.options.size_bytes_for("echo"))
+        self._frame = frame(self._payload)
+        self._starts: dict[WebSocket, deque[float]] = {}
+        self._account = Account(delivered=0)
+
+    async def prepare(self) -> None:
+        try:
+            for index, user in enumerate(self._stage.users):
+                socket = await self._stage.open_socket(index, user, self._take)
+                self._starts[socket] = deque()
+        except ExchangeError as error:
+            raise BenchError(f"a socket could not be opened: {error}") from None
+
+    async def run(self) -> None:
+        for socket in self._starts:
+            self._send(socket, _IN_FLIGHT)
+        await asyncio.sleep(self._stage.recorder.window.until - now())
+
+    async def finish(self) -> None:
+        deadline = now() + self._stage.options.timeout_secs
+        while any(self._starts.values()) and now() < deadline:  # noqa: ASYNC110  an event would cost each frame
+            await asyncio.sleep(0.01)
+        self._account.lost = sum(map(len, self._starts.values()))
+        for socket in self._starts:
+            socket.abort()
+
+    def account(self) -> Account:
+        return self._account
+
+    def _send(self, socket: WebSocket, frames: int) -> None:
+        self._starts[socket].extend([now()] * frames)
+        self._account.sent += frames
+        self._account.accepted += frames  # there is no other answer than the frame itself
+        socket.write(self._frame * frames)
+
+    def _take(self, socket: WebSocket, messages: list[bytes]) -> None:
+        assert self._account.delivered is not None
+        starts = self._starts[socket]
+        for message in messages:
+            if message != self._payload or not starts:
+                self._stage.recorder.failed("frame was changed")
+                continue
+            self._account.delivered += 1
+            self._stage.recorder.completed("echo", starts.popleft())
+        if now() < self._stage.recorder.window.until:
+            self._send(socket, len(messages))
+
+
+def _envelope(size_bytes: int) -> bytes:
+    body = Ledger(size_bytes).body(0)
+    envelope = Envelope(id=str(uuid4()), source_user_id=str(uuid4()), timestamp=1 << 40)
+    envelope.message.CopyFrom(EncryptedMessage.FromString(body))
+    return WebSocketFrame(envelope=envelope).SerializeToString()

@@ -1,0 +1,37 @@
+"""`login`: users log in with their passwords."""
+
+import json
+
+from obscura.bench.failure import BenchError, ExchangeError
+from obscura.bench.http import HttpConnection, head
+from obscura.bench.stage import Stage
+from obscura.bench.users import user_id
+
+
+class Login:
+    operations: tuple[str, ...] = ("login",)
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    async def prepare(self) -> None:
+        if not all(user.password for user in self._stage.users):
+            raise BenchError("login needs accounts with a username and a password")
+
+    async def run(self) -> None:
+        await self._stage.run_lanes(self.operate)
+
+    async def finish(self) -> None:
+        pass
+
+    def account(self) -> None:
+        return None
+
+    async def operate(self, http: HttpConnection, turn: int, started: float) -> None:
+        user = self._stage.users[turn % len(self._stage.users)]
+        body = json.dumps({"username": user.name, "password": user.password}).encode()
+        request = head("POST", "/v1/sessions", http.target, len(body), kind="application/json") + body
+        answer = (await http.exchange(request)).expect(200).json()
+        if user_id(answer) != user.id:
+            raise ExchangeError("logged in as somebody else")
+        self._stage.recorder.completed("login", started)

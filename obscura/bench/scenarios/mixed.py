@@ -1,0 +1,50 @@
+"""`mixed`: what the users of a messenger do, all at once."""
+
+from obscura.bench.http import HttpConnection
+from obscura.bench.ledger import Account
+from obscura.bench.scenarios.attachments import Attachments
+from obscura.bench.scenarios.bundles import Bundles
+from obscura.bench.scenarios.login import Login
+from obscura.bench.scenarios.relay import Relay
+from obscura.bench.stage import Stage
+
+_ATTACHMENT_BYTES = 65_536
+_ROUND = 50  # operations, of which these are something else than a message
+_FETCHES, _ATTACHMENT, _LOGIN = {7, 19, 31, 43}, {13, 38}, {25}
+
+
+class Mixed:
+    """Of 50 operations 43 are messages, 4 fetches of a bundle, 2 attachments of 64 KiB and 1 a login."""
+
+    operations: tuple[str, ...] = Relay.operations + Bundles.operations + Attachments.operations + Login.operations
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._relay = Relay(stage)
+        self._bundles = Bundles(stage)
+        self._attachments = Attachments(stage, _ATTACHMENT_BYTES)
+        self._login = Login(stage)
+
+    async def prepare(self) -> None:
+        await self._login.prepare()
+        await self._relay.prepare()
+
+    async def run(self) -> None:
+        await self._stage.run_lanes(self._operate)
+
+    async def finish(self) -> None:
+        await self._relay.finish()
+
+    def account(self) -> Account:
+        return self._relay.account()
+
+    async def _operate(self, http: HttpConnection, turn: int, started: float) -> None:
+        place = turn % _ROUND
+        part: Relay | Bundles | Attachments | Login = self._relay
+        if place in _FETCHES:
+            part = self._bundles
+        elif place in _ATTACHMENT:
+            part = self._attachments
+        elif place in _LOGIN:
+            part = self._login
+        await part.operate(http, turn, started)

@@ -1,0 +1,160 @@
+"""One process of the generator: prepares, waits for the word, loads, and tells what happened.
+
+It speaks with the process that started it over a pipe: `Ready`, then `Go` comes; an
+`Interval` each second; `Measured` at the end of the load, then `Finish` comes; `Done`.
+`Failed` at any time is the last word. Whatever goes either way stays inside the machine.
+"""
+
+import asyncio
+import resource
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from obscura.bench.cpus import pin
+from obscura.bench.failure import BenchError, ExchangeError
+from obscura.bench.ledger import Account
+from obscura.bench.options import Options
+from obscura.bench.recorder import Interval, Window, now
+from obscura.bench.scenarios.catalogue import MAKERS, UNTIMED
+from obscura.bench.stage import Scenario, Stage
+from obscura.bench.users import User, made_up, register_all
+
+_new_loop = asyncio.new_event_loop
+try:
+    import uvloop
+except ImportError:
+    pass  # not made for this platform
+else:
+    _new_loop = uvloop.new_event_loop
+
+_SPARE_SECS = 60  # for what comes before and after the load
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one process is to do. ``users`` is None when it is to make its own."""
+
+    scenario: str
+    options: Options
+    number: int
+    users: list[User] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    window: Window
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The load is over. ``cpu_share`` is of one core, from `Go` on; ``last_end`` as the recorder's."""
+
+    interval: Interval
+    last_end: float
+    cpu_share: float
+    sent_bytes: int
+    received_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    interval: Interval
+    account: Account | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    reason: str
+
+
+def work(pipe: Connection, job: Job) -> None:
+    """The life of the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which ends the others
+    if job.options.cpus is not None:
+        pin(job.options.cpus)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with suppress(ValueError, OSError):  # macOS says that there is no limit, and refuses that as one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with suppress(BrokenPipeError, EOFError), asyncio.Runner(loop_factory=_new_loop) as runner:  # nobody listens
+        try:
+            runner.run(_serve(pipe, job))
+        except (BenchError, ExchangeError) as error:
+            pipe.send(Failed(str(error)))
+
+
+async def _serve(pipe: Connection, job: Job) -> None:
+    options = job.options
+    lasts_secs = options.warmup_secs + options.duration_secs + _SPARE_SECS
+    stage = Stage(options, job.number, job.users or [])
+    if options.reference:
+        stage.users = made_up(options.users)
+    elif job.users is None:
+        stage.users = await register_all(options.users, stage.connect, lasts_secs)
+    scenario = MAKERS[job.scenario](stage)
+    await scenario.prepare()
+    pipe.send(Ready())
+    go = await _receive(pipe)
+    assert isinstance(go, Go)
+    pipe.send(await _load(pipe, stage, scenario, go.window))
+    await _receive(pipe)
+    await scenario.finish()
+    pipe.send(Done(stage.recorder.take(), scenario.account()))
+
+
+async def _receive(pipe: Connection) -> object:
+    return await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
+
+
+async def _load(pipe: Connection, stage: Stage, scenario: Scenario, window: Window) -> Measured:
+    stage.recorder.window = window
+    await asyncio.sleep(window.start - now())
+    ticker = asyncio.create_task(_tick(pipe, stage))
+    cpu_secs, started = time.process_time(), now()
+    sent, received = stage.traffic.sent, stage.traffic.received
+    running = asyncio.create_task(scenario.run())
+    try:
+        await asyncio.wait({running, ticker}, return_when=asyncio.FIRST_COMPLETED)
+        if ticker.done():
+            await ticker  # raises: nobody listens any more, and a load without a master is not to go on
+        await running
+        cpu_share = (time.process_time() - cpu_secs) / (now() - started)
+    finally:
+        ticker.cancel()
+        running.cancel()
+    return Measured(
+        stage.recorder.take(),
+        stage.recorder.last_end,
+        cpu_share,
+        stage.traffic.sent - sent,
+        stage.traffic.received - received,
+    )
+
+
+async def _tick(pipe: Connection, stage: Stage) -> None:
+    """Tell each second what happened in it."""
+    until = stage.recorder.window.measured_from
+    while True:
+        until += 1
+        await asyncio.sleep(until - now())
+        pipe.send(stage.recorder.take())
+
+
+def window_for(scenario: str, options: Options, start: float) -> Window:
+    """When a scenario loads, from ``start`` on."""
+    if scenario in UNTIMED:
+        return Window(start, start, float("inf"))
+    measured_from = start + options.warmup_secs
+    return Window(start, measured_from, measured_from + options.duration_secs)
