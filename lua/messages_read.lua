@@ -23,19 +23,28 @@ if tonumber(string.match(after, '^%d+')) < expired_ms then
   start = string.format('%.0f', expired_ms)
 end
 
+-- Entries at a time: one, then as many as fit by the largest so far, but few. With bodies of up to
+-- 2 MiB a large COUNT would copy far more than is sent.
+local MAX_AT_ONCE = 10
+
 local page = {after, 0}
-local bytes = 0
+local bytes, largest, at_once = 0, 0, 1
 while #page - 2 < max_count and bytes < max_bytes do
-  -- One at a time: with bodies of up to 2 MiB a larger COUNT would copy far more than is sent.
-  local entry = redis.call('XRANGE', inbox, start, '+', 'COUNT', 1)[1]
-  if not entry then
+  local entries = redis.call('XRANGE', inbox, start, '+', 'COUNT', math.min(at_once, max_count + 2 - #page))
+  for _, entry in ipairs(entries) do
+    if bytes >= max_bytes then
+      break
+    end
+    page[#page + 1] = {entry[1], entry[2][2], entry[2][4]}
+    page[1] = entry[1]
+    bytes, largest = bytes + #entry[2][4], math.max(largest, #entry[2][4])
+  end
+  if #entries < at_once and #page - 2 < max_count and bytes < max_bytes then
     page[1] = redis.call('HGET', account, 'inbox_last') or '0-0'
     page[2] = 1
     break
   end
-  page[#page + 1] = {entry[1], entry[2][2], entry[2][4]}
-  page[1] = entry[1]
-  start = '(' .. entry[1]
-  bytes = bytes + #entry[2][4]
+  start = '(' .. page[1]
+  at_once = math.max(1, math.min(MAX_AT_ONCE, math.floor((max_bytes - bytes) / largest)))
 end
 return page
