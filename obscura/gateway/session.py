@@ -5,6 +5,10 @@ up to which the inbox was seen to be empty. An event whose predecessor the curso
 reached is pushed straight from the event; after any other the pump reads the inbox from
 the cursor on. So each envelope is pushed once per connection and in the order stored,
 and a lost, late or doubled event costs latency, never a message.
+
+After a gap in the events there may be another master, which lacks the end of the inbox
+that was pushed, and has messages of the same time instead. So the whole inbox is read
+again, and of that what this connection has had, and not acked, is passed over.
 """
 
 import asyncio
@@ -68,11 +72,15 @@ class Session:
 
     # Attributes that need a word:
     #   _announced   the newest entry told of that may lie beyond the cursor, unread; _ANY if a gap may hide some
+    #   _pushed      what was pushed and not acked, the oldest first; no more than may be told of at a time
+    #   _begin_anew  whether a gap was told of since the inbox was last read from its start
+    #   _rereading   whether the inbox is read again from its start: what is acked now may still be on its way
     #   _status_due  whether a shortage of pre-keys is to be told before the next page
     #   _closing     whether a close frame was sent, after which nothing else may be
     #   _goodbye     the close frame to begin with: the session was closed before its upgrade
     __slots__ = (
         "_announced",
+        "_begin_anew",
         "_close_timer",
         "_closing",
         "_cursor",
@@ -83,6 +91,8 @@ class Session:
         "_out",
         "_pace",
         "_pump_task",
+        "_pushed",
+        "_rereading",
         "_services",
         "_serving",
         "_status_due",
@@ -100,6 +110,8 @@ class Session:
         self._pace = Pace(services.rules.max_unwritten_acks, self._loop.time())
         self._cursor = frames.START
         self._announced = _ANY
+        self._pushed: dict[EntryId, None] = {}
+        self._begin_anew = self._rereading = False
         self._status_due = True
         self._serving = self._closing = False
         self._goodbye: tuple[int, str] | None = None
@@ -135,7 +147,7 @@ class Session:
         if follows and message.body is not None and self._out.has_room:
             self._out.write(self._envelope(message.entry, message.sender, message.body))
             self._cursor = message.entry
-            self._note_delivery(1)
+            self._note_delivery(message.entry)
         else:
             self._announced = max(self._announced, message.entry)
             self._wake_pump()
@@ -146,6 +158,7 @@ class Session:
 
     def rescan(self) -> None:
         self._announced = _ANY
+        self._begin_anew = True
         self._status_due = True
         self._wake_pump()
 
@@ -202,7 +215,10 @@ class Session:
         entry = self._ids.decode(message_id)
         if entry is None:
             FRAMES_IGNORED.labels("foreign id").inc()
-        elif self._services.acks.add(self.user_id, entry) > self._services.rules.max_unwritten_acks:
+            return
+        if not self._rereading:
+            self._pushed.pop(entry, None)
+        if self._services.acks.add(self.user_id, entry) > self._services.rules.max_unwritten_acks:
             # More than an inbox can hold: Redis is slow or the ids are made up. Read no further meanwhile.
             while not await self._services.acks.flush(self.user_id) and self._out.is_open:
                 await asyncio.sleep(_RETRY_SECS)
@@ -228,9 +244,12 @@ class Session:
     def _envelope(self, entry: EntryId, sender: bytes, body: bytes) -> bytes:
         return frames.envelope(self._ids.encode(entry), sender, entry.ms, body)
 
-    def _note_delivery(self, count: int) -> None:
-        self._pace.allow(count)
-        MESSAGES_DELIVERED.inc(count)
+    def _note_delivery(self, *entries: EntryId) -> None:
+        self._pace.allow(len(entries))
+        MESSAGES_DELIVERED.inc(len(entries))
+        self._pushed |= dict.fromkeys(entries)
+        while len(self._pushed) > self._services.rules.max_unwritten_acks:
+            del self._pushed[next(iter(self._pushed))]  # more than an inbox holds, so this one is gone
 
     def _wake_pump(self) -> None:
         if self._pump_task is None and self._serving and not self._closing:
@@ -272,6 +291,8 @@ class Session:
         rules, messages = self._services.rules, self._services.messages
         announced, self._announced = self._announced, frames.START
         try:
+            if self._begin_anew:
+                await self._return_to_start()
             page = await messages.pending(self.user_id, self._cursor, rules.page_size, _PAGE_MAX_BYTES)
             if page.complete:
                 announced = frames.START
@@ -279,8 +300,23 @@ class Session:
             self._announced = max(self._announced, announced)
         if self._closing:
             return
-        if page.entries:
-            self._out.write(b"".join(self._envelope(entry.id, entry.sender, entry.body) for entry in page.entries))
-            self._note_delivery(len(page.entries))
+        entries = [entry for entry in page.entries if entry.id not in self._pushed] if self._rereading else page.entries
+        if entries:
+            self._out.write(b"".join(self._envelope(entry.id, entry.sender, entry.body) for entry in entries))
+            self._note_delivery(*(entry.id for entry in entries))
+        if page.complete:
+            self._rereading = False
         # Not the greater of the two: after a failover that lost the end of the inbox the new end lies before.
         self._cursor = page.position
+
+    async def _return_to_start(self) -> None:
+        """Have the whole inbox read again, without what was acked.
+
+        Raises:
+            StoreUnavailable: The acks cannot be written yet.
+        """
+        self._begin_anew, self._rereading = False, True
+        if not await self._services.acks.flush(self.user_id):
+            self._begin_anew = True
+            raise StoreUnavailable("acks cannot be written")
+        self._cursor = frames.START

@@ -20,6 +20,8 @@ Rooms
     redis7.py      redis-server with an append-only file: alone, under Sentinel, as a Cluster
     nodes.py       `obscura serve`, and haproxy in front of several
     ground.py      all of it put together
+    bystanders.py  others at a node that is abused, and its memory
+    floods.py      clients without manners
     watch.py       a node's readiness, all the while
     keys_owned.py  whether every key in Redis has a time to live or an owner
     report.py      what a scenario did, and the table of all

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from math import inf
 
-from tests.faults.history import History, Outcome, Seen, Sent
+from tests.faults.history import History, Judgement, Outcome, Seen, Sent
 
 _SHOWN = 5
 
@@ -45,6 +45,16 @@ def number_lost(history: History) -> int:
     return len(_missing(history))
 
 
+def losses(history: History) -> dict[str, int]:
+    """How much a Redis forgot, of each kind, where that may be."""
+    return {
+        "messages lost": number_lost(history),
+        "acks lost": len(redelivered(history)),
+        "one-time keys given twice": len(keys_given_twice(history)),
+        "sessions lost": len({judged.session for judged in _wrongly_refused(history)}),
+    }
+
+
 def misplaced(history: History) -> list[str]:
     """Messages that somebody else than their recipient saw."""
     sent = history.sent
@@ -64,7 +74,7 @@ def out_of_order(history: History) -> list[str]:
     found = []
     for socket, envelopes in _by_socket(history).items():
         for before, after in pairwise(envelopes):
-            if after.envelope_id < before.envelope_id:
+            if after.envelope_id < before.envelope_id and not _is_within(history.undone, before.at):
                 found.append(f"socket {socket} got message {before.number} before {after.number}, stored earlier")
     for earlier, later in _overtaken(history):
         found.append(f"message {earlier} got its 201 before message {later} was sent, and is stored behind it")
@@ -72,31 +82,37 @@ def out_of_order(history: History) -> list[str]:
 
 
 def repeated_on_a_connection(history: History) -> list[str]:
-    """Envelopes that came twice on one socket."""
-    counts = Counter((seen.socket, seen.envelope_id) for seen in history.seen)
+    """Envelopes that came twice on one socket, but for those whose ack may have been undone."""
+    counts = Counter(
+        (seen.socket, seen.envelope_id) for seen in history.seen if not _is_within(history.undone, seen.at)
+    )
     return [
         f"socket {socket} got envelope {name} {count} times" for (socket, name), count in counts.items() if count > 1
     ]
 
 
 def stored_too_often(history: History) -> list[str]:
-    """Messages under more ids than they were stored: more than one, unless sent again without a key."""
+    """Messages under more ids than they were stored: more than one, unless sent again without a key or undone."""
     copies = defaultdict(set)
     for seen in history.seen:
         copies[seen.number].add(seen.envelope_id)
     return [
         f"message {number} was stored {len(names)} times and sent {history.sent[number].copies} times"
         for number, names in copies.items()
-        if number in history.sent and len(names) > history.sent[number].copies
+        if number in history.sent and len(names) > history.sent[number].copies + _undone_attempts(history, number)
     ]
 
 
 def redelivered(history: History) -> list[str]:
     """Envelopes acked on a socket that then closed in order, and delivered on one opened after that."""
+    undone: dict[int, set[str]] = defaultdict(set)
+    for seen in history.seen:
+        if _is_within(history.undone, seen.at):
+            undone[seen.socket].add(seen.envelope_id)
     gone: dict[str, float] = {}
     for life in history.sockets.values():
         if life.is_flushed and life.ended is not None and not _is_within(history.outages, life.ended):
-            for name in life.acked:
+            for name in life.acked - undone[life.number]:
                 gone[name] = min(life.ended, gone.get(name, life.ended))
     again = [
         seen
@@ -114,14 +130,7 @@ def keys_given_twice(history: History) -> list[str]:
 
 def wrongly_dead(history: History) -> list[str]:
     """Sessions that were refused before anybody asked for their end."""
-    refused = []
-    for judged in history.judgements:
-        life = history.sessions.get(judged.session)
-        if life is None or judged.accepted or judged.asked < life.began:
-            continue
-        if life.end_asked is None or judged.answered < life.end_asked:
-            refused.append(judged)
-    places = Counter(judged.where for judged in refused)
+    places = Counter(judged.where for judged in _wrongly_refused(history))
     return [f"a living session was refused {count} times {where}".rstrip() for where, count in places.items()]
 
 
@@ -214,6 +223,27 @@ def slowest_recovery(history: History, since: float, nodes: Iterable[str]) -> fl
             if attempt.outcome is Outcome.STORED and attempt.ended > since:
                 first[attempt.node] = min(attempt.ended, first.get(attempt.node, inf))
     return max(first.get(node, inf) for node in nodes) - since
+
+
+def _wrongly_refused(history: History) -> list[Judgement]:
+    refused = []
+    for judged in history.judgements:
+        life = history.sessions.get(judged.session)
+        if life is None or judged.accepted or judged.asked < life.began:
+            continue
+        if life.end_asked is None or judged.answered < life.end_asked:
+            refused.append(judged)
+    return refused
+
+
+def _undone_attempts(history: History, number: int) -> int:
+    """Attempts that may have stored a copy which was seen and then lost, and its key with it."""
+    message = history.sent[number]
+    return message.keyed * sum(
+        attempt.outcome in (Outcome.REFUSED, Outcome.UNKNOWN)
+        and any(began <= attempt.ended and attempt.began <= ended for began, ended in history.undone)
+        for attempt in message.attempts
+    )
 
 
 def _missing(history: History) -> list[int]:

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.faults.ground import standalone
+from tests.faults.ground import Ground
 from tests.faults.report import Findings, merge, table
-from tests.faults.scenarios import STANDALONE, Scenario
+from tests.faults.scenarios import RELAYS, Relay, Scenario
 
 _MINUTES = 60.0
 _STOPPED = 130
@@ -27,9 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # connections break here, and are meant to
     seed = secrets.randbits(32) if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)
-    chosen = [one for one in STANDALONE if not options.scenarios or one.name in options.scenarios]
     try:
-        findings = asyncio.run(_run(chosen, seed, options.long))
+        findings = asyncio.run(_run(options.scenarios, seed, options.long))
     except asyncio.CancelledError:
         return _STOPPED
     print(f"\nseed {seed}\n{table(findings)}")
@@ -37,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    names = [scenario.name for scenario in STANDALONE]
+    names = [scenario.name for relay in RELAYS for scenario in relay.scenarios]
     parser = argparse.ArgumentParser(prog="script/faults", description=__doc__)
     parser.add_argument(
         "--long",
@@ -55,7 +54,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-async def _run(chosen: Sequence[Scenario], seed: int, minutes: float | None) -> list[Findings]:
+async def _run(names: Sequence[str], seed: int, minutes: float | None) -> list[Findings]:
     """Turns of all scenarios, each on a relay that the ones before have hurt."""
     task = asyncio.current_task()
     assert task is not None
@@ -63,25 +62,50 @@ async def _run(chosen: Sequence[Scenario], seed: int, minutes: float | None) -> 
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     end = time.monotonic() + 60 * (minutes or 0)
     total: dict[str, Findings] = {}
-    async with standalone(seed) as ground:
-        while True:
-            for scenario in chosen:
-                began = time.monotonic()
-                try:
-                    found = await scenario.run(ground, is_long=minutes is not None)
-                except pytest.skip.Exception as reason:
-                    print(f"  skipped  {scenario.name}: {reason}", flush=True)
-                    continue
-                print(
-                    f"{time.monotonic() - began:7.1f} s  {scenario.name}: {', '.join(found.faults) or 'ok'}", flush=True
-                )
-                total[scenario.name] = merge(total.get(scenario.name), found)
-                if minutes is not None and time.monotonic() >= end:
-                    return list(total.values())
-            if minutes is None or time.monotonic() >= end:
+    while True:
+        for relay in RELAYS:
+            is_over = await _take_turn(relay, names, seed, total, None if minutes is None else end)
+            if is_over:
                 return list(total.values())
-            ground.seed += 1
-            print(f"seed {ground.seed}", flush=True)
+        if minutes is None:
+            return list(total.values())
+        seed += 1
+        print(f"seed {seed}", flush=True)
+
+
+async def _take_turn(
+    relay: Relay, names: Sequence[str], seed: int, total: dict[str, Findings], end: float | None
+) -> bool:
+    """One turn on one relay; returns whether the time of a long run is over.
+
+    Args:
+        total: Where the findings go.
+        end: Of a long run; None for a short one.
+    """
+    is_long = end is not None
+    chosen = [one for one in relay.scenarios if one.name in names or (not names and one.times[is_long])]
+    if not chosen:
+        return False
+    try:
+        async with relay.open(seed) as ground:
+            for scenario in chosen:
+                await _play(scenario, ground, is_long, total)
+                if end is not None and time.monotonic() >= end:
+                    return True
+    except pytest.skip.Exception as reason:
+        print(f"  skipped  {', '.join(one.name for one in chosen)}: {reason}", flush=True)
+    return False
+
+
+async def _play(scenario: Scenario, ground: Ground, is_long: bool, total: dict[str, Findings]) -> None:
+    began = time.monotonic()
+    try:
+        found = await scenario.run(ground, is_long=is_long)
+    except pytest.skip.Exception as reason:
+        print(f"  skipped  {scenario.name}: {reason}", flush=True)
+        return
+    print(f"{time.monotonic() - began:7.1f} s  {scenario.name}: {', '.join(found.faults) or 'ok'}", flush=True)
+    total[scenario.name] = merge(total.get(scenario.name), found)
 
 
 if __name__ == "__main__":

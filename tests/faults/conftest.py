@@ -1,17 +1,18 @@
-"""One relay for all faults of a run: each scenario brings it back to health."""
+"""One relay of each kind for all its faults: each scenario brings it back to health."""
 
 import os
 import secrets
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
-from tests.faults.ground import Ground, standalone
+from tests.faults.ground import Ground
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def ground() -> AsyncIterator[Ground]:
-    """TEST_FAULTS_SEED repeats the faults of a run that failed and named its seed."""
+async def ground(request: pytest.FixtureRequest) -> AsyncIterator[Ground]:
+    """A relay of the parameter's kind. TEST_FAULTS_SEED repeats the faults of a run that failed and named its seed."""
     seed = int(os.environ.get("TEST_FAULTS_SEED", secrets.randbits(32)))
-    async with standalone(seed) as ground:
+    async with request.param.open(seed) as ground:
         yield ground

@@ -1,10 +1,10 @@
-"""A relay to hurt: Redis, three nodes, and a proxy between the last of them and Redis."""
+"""A relay to hurt: three nodes on one Redis, on a master with replicas under Sentinel, or on a Cluster."""
 
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -13,10 +13,15 @@ from tests.faults.crowd import RATE_PER_SEC, SIZE, Crowd
 from tests.faults.nodes import ServedNode
 from tests.support.balancers import free_port
 from tests.support.proxy import Proxy
-from tests.support.redis7 import RedisProcess
+from tests.support.redis7 import ClusterRedis, RedisProcess, SentinelRedis
 from tests.support.waiting import eventually
 
 NODES = 3
+MAINLAND, ISLAND = "mainland", "island"
+_PROXIED_RATE_PER_SEC = 200  # all that is stored and copied passes through this process
+_WHOLE_SECS = 60.0
+# Sentinels ping each second: with no more than that one late reply, as after a promotion, has a living master replaced.
+_DOWN_AFTER_MS = 2500
 
 # Beside the defaults: tokens that are refreshed during a run, inboxes that nothing falls out of, and a client whose
 # answer was lost may present its refresh token again, so that any refusal is the relay's fault.
@@ -26,6 +31,7 @@ SETTINGS = {
     "max_inbox_size": 1_000_000,
     "max_inbox_bytes": 2**30,
     "password_workers": 1,
+    "redis_wait_replicas": 0,
 }
 
 
@@ -38,6 +44,10 @@ class Ground:
         url: Of Redis, as the first node has it.
         redis: What the nodes use; None where it is not one server.
         proxy: On the way of the last node; None where the nodes find Redis by themselves.
+        sentinel: What the nodes use, with its replicas; else None.
+        cluster: What the nodes use, if that is one; else None.
+        straits: On the way to each server under Sentinel, by its port; where there are such.
+        lookouts: On the last node's way to the Sentinels; where there are such.
     """
 
     folder: Path
@@ -48,6 +58,10 @@ class Ground:
     url: str
     redis: RedisProcess | None = None
     proxy: Proxy | None = None
+    sentinel: SentinelRedis | None = None
+    cluster: ClusterRedis | None = None
+    straits: dict[int, Proxy] = field(default_factory=dict)
+    lookouts: list[Proxy] = field(default_factory=list)
 
     @property
     def now(self) -> float:
@@ -57,6 +71,22 @@ class Ground:
         """Wait until every node is."""
         await asyncio.gather(*(eventually(node.is_ready, deadline_secs) for node in self.nodes))
 
+    @asynccontextmanager
+    async def with_settings(self, **settings: object) -> AsyncIterator[None]:
+        """All nodes anew with other settings, until the end of the block."""
+        before = [node.change(**settings) for node in self.nodes]
+        try:
+            await self._replace_nodes()
+            yield
+        finally:
+            for node, replaced in zip(self.nodes, before, strict=True):
+                node.change(**replaced)
+            await self._replace_nodes()
+
+    async def _replace_nodes(self) -> None:
+        await asyncio.gather(*(node.remove() for node in self.nodes))
+        await asyncio.gather(*(node.start() for node in self.nodes))
+
     async def add_node(self, **settings: object) -> ServedNode:
         """One more node on the same Redis, which no client of the crowd comes to; for the caller to remove."""
         node = ServedNode(f"extra{free_port()}", self.folder, self.url, **SETTINGS | settings)
@@ -65,9 +95,15 @@ class Ground:
 
     async def restore(self) -> None:
         """Bring back what a scenario that failed may have left broken."""
-        if self.proxy is not None:
-            self.proxy.heal()
-            self.proxy.delay_secs = 0.0
+        for proxy in [*filter(None, [self.proxy]), *self.straits.values(), *self.lookouts]:
+            proxy.heal()
+            proxy.delay_secs = 0.0
+        for group in filter(None, [self.sentinel, self.cluster]):
+            for server in group.servers:
+                server.resume()
+                if not server.is_running:
+                    await server.start()
+            await eventually(group.is_whole, _WHOLE_SECS)
         for node in self.nodes:
             if not node.is_running:
                 await node.start()
@@ -83,6 +119,54 @@ async def standalone(seed: int, rate_per_sec: float = RATE_PER_SEC, **settings: 
         urls = [redis.url] * (NODES - 1) + [proxy.redis_url]
         ground = await stack.enter_async_context(on_redis(urls, seed, SIZE, rate_per_sec, **settings))
         ground.redis, ground.proxy = redis, proxy
+        yield ground
+
+
+@asynccontextmanager
+async def under_sentinel(seed: int) -> AsyncIterator[Ground]:
+    """Three nodes on a master with two replicas and three Sentinels; one replica is waited for."""
+    async with (
+        SentinelRedis(down_after_ms=_DOWN_AFTER_MS) as redis,
+        on_redis([redis.url] * NODES, seed, redis_wait_replicas=1) as ground,
+    ):
+        ground.sentinel = redis
+        yield ground
+
+
+@asynccontextmanager
+async def over_straits(seed: int) -> AsyncIterator[Ground]:
+    """The same with a proxy before each server, and others between the last node and the Sentinels.
+
+    The nodes log in under the names of `MAINLAND` and `ISLAND`, by which their connections can be told apart.
+    """
+    ports = [free_port() for _ in range(NODES)]
+    users = [word for name in (MAINLAND, ISLAND) for word in ("--user", name, "on", "nopass", "~*", "&*", "+@all")]
+    async with AsyncExitStack() as stack:
+        redis = SentinelRedis(*users, down_after_ms=_DOWN_AFTER_MS, announced_ports=ports)
+        straits = {}
+        for server in redis.servers:
+            proxy = straits[server.port] = Proxy(("127.0.0.1", server.port))
+            proxy.port = server.announced_port
+            await stack.enter_async_context(proxy)
+        await stack.enter_async_context(redis)
+        lookouts = [
+            await stack.enter_async_context(Proxy(("127.0.0.1", sentinel.port))) for sentinel in redis.sentinels
+        ]
+        mainland = redis.url.replace("//", f"//{MAINLAND}:none@")
+        island = f"redis+sentinel://{ISLAND}:none@{','.join(f'127.0.0.1:{proxy.port}' for proxy in lookouts)}/relay"
+        urls = [mainland] * (NODES - 1) + [island]
+        ground = await stack.enter_async_context(
+            on_redis(urls, seed, SIZE, _PROXIED_RATE_PER_SEC, redis_wait_replicas=1)
+        )
+        ground.sentinel, ground.straits, ground.lookouts = redis, straits, lookouts
+        yield ground
+
+
+@asynccontextmanager
+async def on_cluster(seed: int) -> AsyncIterator[Ground]:
+    """Three nodes on three masters with a replica each, which is waited for."""
+    async with ClusterRedis() as redis, on_redis([redis.url] * NODES, seed, redis_wait_replicas=1) as ground:
+        ground.cluster = redis
         yield ground
 
 

@@ -136,6 +136,8 @@ class History:
         first_number: Of the messages of this round; what has a lower one was left over by an earlier round.
         outages: Times in which acks could not be written, from the fault to the recovery: a socket that ended in one
             of them flushed nothing.
+        undone: Times in which a failover may have undone what no replica was waited for: acks, and messages that
+            were refused or not answered. They may have reached their recipient before, from what is no more.
         surprises: What no client should see, in words.
     """
 
@@ -147,6 +149,7 @@ class History:
     judgements: list[Judgement] = field(default_factory=list)
     sessions: dict[str, SessionLife] = field(default_factory=dict)
     outages: list[tuple[float, float]] = field(default_factory=list)
+    undone: list[tuple[float, float]] = field(default_factory=list)
     surprises: list[str] = field(default_factory=list)
 
     def outcomes(self) -> dict[Outcome, int]:

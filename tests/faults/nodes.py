@@ -50,6 +50,12 @@ class ServedNode:
     def is_running(self) -> bool:
         return self._process is not None and self._process.returncode is None
 
+    def change(self, **settings: object) -> dict[str, object]:
+        """Other settings from the next start on; returns those they replace."""
+        before = {name: self._values[name] for name in settings}
+        self._values |= settings
+        return before
+
     async def start(self) -> None:
         """Start, and wait until it is ready."""
         (self._folder / self.name).mkdir(parents=True, exist_ok=True)

@@ -136,6 +136,37 @@ def test_an_ack_that_was_not_flushed_promises_nothing() -> None:
     assert not checker.redelivered(away)
 
 
+def test_what_a_failover_may_have_undone_is_no_fault() -> None:
+    """An ack, an attempt that was refused although the message was seen, and the order in which that was."""
+    acked = history(
+        sent(1, 0),
+        seen=[seen(1, at=10), seen(1, at=15), seen(1, socket=2, at=30)],
+        sockets=[socket(1, 0, 20, acked="id-001"), socket(2, 21)],
+    )
+    refused = history(
+        sent(1, 9, Outcome.REFUSED, Outcome.STORED, keyed=True),
+        seen=[seen(1, place=7, at=10), seen(1, place=6, at=15)],
+    )
+    for undone in (acked, refused):
+        assert len(checker.faults(undone)) == 2
+        undone.undone.append((9.0, 11.0))
+        assert checker.faults(undone) == []
+
+
+def test_losses_are_counted_by_kind() -> None:
+    """A session that was refused twice is lost once."""
+    lossy = history(sent(1, 0), seen=[])
+    lossy.keys += [KeyTaken(BOB, "key", 1), KeyTaken(BOB, "key", 2)]
+    lossy.sessions[SESSION] = SessionLife(0)
+    lossy.judgements += [judged(False, 5), judged(False, 6)]
+    assert checker.losses(lossy) == {
+        "messages lost": 1,
+        "acks lost": 0,
+        "one-time keys given twice": 1,
+        "sessions lost": 1,
+    }
+
+
 def test_a_one_time_key_is_given_once() -> None:
     """Two accounts may have the same."""
     assert checker.keys_given_twice(History(keys=[KeyTaken(BOB, "key", 1), KeyTaken(BOB, "key", 2)]))

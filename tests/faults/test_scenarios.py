@@ -4,12 +4,20 @@ import pytest
 
 from tests.faults.ground import Ground
 from tests.faults.report import table
-from tests.faults.scenarios import STANDALONE, Scenario
+from tests.faults.scenarios import RELAYS, Scenario
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
 
-@pytest.mark.parametrize("scenario", STANDALONE, ids=lambda scenario: scenario.name)
+SHORT = [
+    pytest.param(relay, scenario, id=scenario.name)
+    for relay in RELAYS
+    for scenario in relay.scenarios
+    if scenario.times[False]
+]
+
+
+@pytest.mark.parametrize(("ground", "scenario"), SHORT, indirect=["ground"], scope="session")
 async def test_every_promise_is_kept_under(scenario: Scenario, ground: Ground) -> None:
     found = await scenario.run(ground, is_long=False)
     assert not found.faults, f"TEST_FAULTS_SEED={ground.seed}\n{table([found])}"

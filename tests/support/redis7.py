@@ -305,7 +305,7 @@ class ClusterRedis(_Group):
             await self._start(*self.servers)
             addresses = [f"127.0.0.1:{server.port}" for server in self.servers]
             await self.cli("create", *addresses, "--cluster-replicas", "1")
-            await eventually(self._is_ready, START_SECS)
+            await eventually(self.is_whole, START_SECS)
         except BaseException:
             self.remove()
             raise

@@ -114,6 +114,29 @@ async def test_a_deaf_node_says_so_and_makes_up_for_what_it_missed(
         await deaf.stop()
 
 
+async def test_what_a_failover_put_before_the_last_envelope_needs_no_reconnect(
+    two_apis: tuple[Api, Api], redis_server: RedisServer
+) -> None:
+    """A new master lacks what was pushed last, and has an older message instead: that comes, and nothing else again."""
+    first, second = two_apis
+    alice, bob = await first.register(), await second.register()
+    socket = await bob.connect()
+    await alice.deliver(bob, b"kept", b"undone")
+    await socket.envelopes(2)
+    inbox, account = keyspace.inbox(uuid_of(bob)), keyspace.account(uuid_of(bob))
+    with Redis(unix_socket_path=str(redis_server.path)) as client:
+        (kept_id, kept), (_, undone) = client.xrange(inbox)
+        client.delete(inbox)
+        client.xadd(inbox, undone, f"{int(kept_id.split(b'-')[0]) - 1}-0")
+        client.xadd(inbox, kept, kept_id)
+        client.hset(account, "inbox_last", kept_id)
+        client.client_kill_filter(_type="pubsub", skipme=False)
+    async with asyncio.timeout(5):
+        assert (await socket.envelope()).message.content == b"undone"
+    await alice.deliver(bob, b"after")
+    assert (await socket.envelope()).message.content == b"after"
+
+
 async def test_the_device_that_took_over_stays_at_a_node_that_hears_of_it_late(
     start_node: StartNode, connect_api: Connect, redis_server: RedisServer
 ) -> None:

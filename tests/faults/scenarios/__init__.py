@@ -2,12 +2,26 @@
 
 import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 
-from tests.faults.ground import Ground
+from tests.faults.ground import Ground, on_cluster, over_straits, standalone, under_sentinel
 from tests.faults.report import Findings
-from tests.faults.scenarios import acks, cancelled, nodes, redis, sessions, soak, storage
+from tests.faults.scenarios import (
+    abuse,
+    acks,
+    cancelled,
+    cluster,
+    crowding,
+    nodes,
+    redis,
+    replicas,
+    sentinel,
+    sessions,
+    soak,
+    storage,
+)
 
 Run = Callable[[Ground, int, Findings], Awaitable[None]]
 
@@ -17,7 +31,7 @@ class Scenario:
     """A fault and how much of it there is: a little in the test suite, the full length in a long run.
 
     Attributes:
-        times: Rounds of the short run, and of one turn of the long one.
+        times: Rounds of the short run, none if it is left out there, and of one turn of the long one.
         brief: For the short run.
         full: For the long run.
     """
@@ -32,7 +46,7 @@ class Scenario:
         found = Findings(self.name)
         ground.random.seed(ground.seed)  # alone or after others, it does the same
         try:
-            await (self.full if is_long else self.brief)(ground, self.times[is_long], found)
+            await (self.full if is_long else self.brief)(ground, max(1, self.times[is_long]), found)
         except Exception as error:
             traceback.print_exc()
             found.faults += [f"the scenario broke off: {cause!r}" for cause in _causes(error)]
@@ -71,6 +85,75 @@ STANDALONE = (
     _same("takeovers", sessions.takeovers, 5, 50),
     _same("refreshes-raced", sessions.refreshes_raced, 1, 5),
     _same("storage-hurt", storage.storage_hurt, 1, 3),
+    _same("readers-stuck", abuse.readers_stuck, 1, 3),
+    _same("peers-half-open", abuse.peers_half_open, 1, 3),
+    _same("frames-flooded", abuse.frames_flooded, 1, 5),
+    _same("connects-flooded", abuse.connects_flooded, 1, 5),
+    _same("requests-flooded", abuse.requests_flooded, 1, 5),
+    _same("limits-met", abuse.limits_met, 1, 3),
+    _lasting("redis-full", crowding.redis_full, 2, 10, 3),
+    _same("inbox-flooded", crowding.inbox_flooded, 1, 5),
+    Scenario("everybody-back", *(partial(crowding.everybody_back, count=count) for count in (1_500, 10_000)), (1, 1)),
     _same("requests-cancelled", cancelled.requests_cancelled, cancelled.CANCELLED, 5 * cancelled.CANCELLED),
     _lasting("soak", soak.soak, 15, 1800),
+)
+
+SENTINEL = (
+    _same("sentinel-killed", sentinel.masters_killed, 1, 10),
+    _same("sentinel-at-rest", sentinel.masters_replaced_at_rest, 1, 5),
+    _same("replica-hung", replicas.replica_hung, 1, 5),
+    *(
+        _same(f"sentinel-killed-{sync}-{waited}", partial(replicas.in_sync, when=sync, run=run), 0, 5)
+        for sync in ("always", "everysec")
+        for waited, run in (
+            ("unwaited", partial(sentinel.masters_killed, replicas=0)),
+            ("waited", sentinel.masters_killed),
+        )
+    ),
+    *(
+        _same(f"sentinel-restarted-{sync}", partial(replicas.in_sync, when=sync, run=run), 0, 5)
+        for sync, run in (
+            ("always", partial(replicas.master_restarted, is_lossless=True)),
+            ("everysec", partial(replicas.master_restarted, is_lossless=False)),
+        )
+    ),
+    *(
+        _same(f"sentinel-replaced-{waited}-of-2", partial(sentinel.masters_replaced, replicas=waited), 0, 5)
+        for waited in (0, 1, 2)
+    ),
+)
+STRAITS = (
+    _same("master-isolated", sentinel.master_isolated, 1, 5),
+    _same("master-isolated-unwaited", partial(sentinel.master_isolated, replicas=0), 0, 5),
+    _same("master-out-of-reach", partial(sentinel.node_cut_off_from_the_master, length_secs=20), 0, 3),
+    _lasting("sentinels-out-of-reach", sentinel.node_cut_off_from_sentinels, 3, 20, 3),
+)
+CLUSTER = (
+    _same("cluster-killed", cluster.masters_killed, 1, 10),
+    _same("cluster-killed-unwaited", cluster.masters_killed_unwaited, 0, 10),
+    _same("cluster-replaced", cluster.masters_replaced, 1, 10),
+    _same("cluster-replaced-unwaited", cluster.masters_replaced_unwaited, 0, 10),
+    _same("slots-moved", cluster.slots_moved, 1, 10),
+    _same("cluster-takeovers", sessions.takeovers, 2, 50),
+    _same("cluster-refreshes-raced", sessions.refreshes_raced, 0, 5),
+)
+
+
+@dataclass(frozen=True)
+class Relay:
+    """A kind of relay, and the scenarios that it is for.
+
+    Attributes:
+        open: Starts one, with a seed.
+    """
+
+    open: Callable[[int], AbstractAsyncContextManager[Ground]]
+    scenarios: tuple[Scenario, ...]
+
+
+RELAYS = (
+    Relay(standalone, STANDALONE),
+    Relay(under_sentinel, SENTINEL),
+    Relay(over_straits, STRAITS),
+    Relay(on_cluster, CLUSTER),
 )

@@ -36,11 +36,7 @@ async def redis_killed_everysec(ground: Ground, times: int, found: Findings) -> 
         history = await _kill_redis(ground, times, found)
     finally:
         ground.redis.sync("always")
-    found.count(history)
-    forgotten = checker.forgotten(history)
-    found.worst("messages lost", checker.number_lost(history))
-    found.worst("other writes lost", len(forgotten) - len(checker.lost(history)))
-    found.faults += [fault for fault in checker.faults(history) if fault not in forgotten]
+    found.count_losses(history)
 
 
 async def _kill_redis(ground: Ground, times: int, found: Findings) -> History:
@@ -98,7 +94,7 @@ async def subscriber_cut_off(ground: Ground, times: int, found: Findings, length
     assert proxy is not None
     hurt = Hurt(lambda: proxy.cut_off(_SUBSCRIBER), proxy.heal, ground.nodes[-1:], length_secs)
     for _ in range(times):
-        await _endure(ground, hurt, found)
+        await endure(ground, hurt, found)
 
 
 async def node_cut_off(ground: Ground, times: int, found: Findings, length_secs: float) -> None:
@@ -107,7 +103,7 @@ async def node_cut_off(ground: Ground, times: int, found: Findings, length_secs:
     assert proxy is not None
     hurt = Hurt(proxy.cut_off, proxy.heal, ground.nodes[-1:], length_secs)
     for _ in range(times):
-        await _endure(ground, hurt, found)
+        await endure(ground, hurt, found)
 
 
 async def redis_stopped(ground: Ground, times: int, found: Findings, length_secs: float) -> None:
@@ -116,7 +112,7 @@ async def redis_stopped(ground: Ground, times: int, found: Findings, length_secs
     assert redis is not None
     hurt = Hurt(redis.pause, redis.resume, ground.nodes, length_secs)
     for _ in range(times):
-        history = await _endure(ground, hurt, found)
+        history = await endure(ground, hurt, found)
         found.faults += checker.slow_refusals(history, REFUSAL_SECS + _SLACK_SECS)
 
 
@@ -130,7 +126,8 @@ class Hurt:
     length_secs: float
 
 
-async def _endure(ground: Ground, hurt: Hurt, found: Findings) -> History:
+async def endure(ground: Ground, hurt: Hurt, found: Findings) -> History:
+    """The fault once: its nodes notice and say so to its end, no socket is cut, and nothing is lost or waits long."""
     with ground.crowd.staying():
         async with ground.crowd.round() as history, AsyncExitStack() as stack:
             watched = [await stack.enter_async_context(watching(node)) for node in hurt.nodes]

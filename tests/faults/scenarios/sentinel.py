@@ -1,0 +1,120 @@
+"""Failovers by Sentinel, and networks that part a master, its Sentinels and its nodes."""
+
+import asyncio
+from functools import partial
+
+from tests.faults import checker
+from tests.faults.ground import ISLAND, MAINLAND, Ground
+from tests.faults.report import Findings
+from tests.faults.scenarios.redis import Hurt, endure
+from tests.faults.scenarios.replicas import WHOLE_SECS, Failover, fail_over
+from tests.faults.watch import watching
+from tests.support.redis7 import MASTER_NAME, SentinelRedis
+from tests.support.waiting import eventually
+
+_SENTINELS, _REPLICAS = b"sentinel-", b"REPLCONF"  # what their connections say of themselves
+_PAUSE_MS = 15_000  # until the Sentinels have made a replica of the old master
+
+
+async def masters_killed(ground: Ground, times: int, found: Findings, *, replicas: int = 1) -> None:
+    """kill -9 of the master: nothing is lost that a replica was waited for, and all flows again in 5 s."""
+    await _waiting_for(replicas, ground, times, found, Failover(partial(_kill, ground), is_lossless=replicas > 0))
+
+
+async def masters_replaced(ground: Ground, times: int, found: Findings, *, replicas: int) -> None:
+    """SENTINEL FAILOVER while the master lives and stores on: nothing is lost if all replicas were waited for."""
+    run = partial(_replace, ground, needed=replicas)
+    await _waiting_for(replicas, ground, times, found, Failover(run, is_lossless=replicas == 2))
+
+
+async def masters_replaced_at_rest(ground: Ground, times: int, found: Findings) -> None:
+    """The same after CLIENT PAUSE at the master, as the guide for operators says: one replica is enough."""
+    await fail_over(ground, times, found, Failover(partial(_replace, ground, is_at_rest=True)))
+
+
+async def _waiting_for(replicas: int, ground: Ground, times: int, found: Findings, failover: Failover) -> None:
+    if replicas == 1:
+        await fail_over(ground, times, found, failover)
+        return
+    async with ground.with_settings(redis_wait_replicas=replicas):
+        await fail_over(ground, times, found, failover)
+
+
+def _redis(ground: Ground) -> SentinelRedis:
+    assert ground.sentinel is not None
+    return ground.sentinel
+
+
+async def _kill(ground: Ground) -> float:
+    redis = _redis(ground)
+    master = redis.master
+    master.kill()
+    await eventually(lambda: redis.has_replaced(master), WHOLE_SECS)
+    promoted = ground.now
+    await redis.restart(master)
+    return promoted
+
+
+async def _replace(ground: Ground, needed: int = 1, *, is_at_rest: bool = False) -> float:
+    redis = _redis(ground)
+    master, sentinel = redis.master, ground.random.choice(redis.sentinels)
+    if is_at_rest:
+        with master.client() as client:
+            client.execute_command("CLIENT", "PAUSE", _PAUSE_MS, "WRITE")
+    with sentinel.client() as client:
+        client.execute_command("SENTINEL", "FAILOVER", MASTER_NAME)
+    await eventually(lambda: redis.has_replaced(master), WHOLE_SECS)
+    # The old master is made a replica some ten seconds later.
+    await eventually(lambda: redis.copies >= needed, WHOLE_SECS)
+    return ground.now
+
+
+async def master_isolated(ground: Ground, times: int, found: Findings, *, replicas: int = 1) -> None:
+    """The master and one node are cut off from all others, which get another master, and then the cut heals."""
+    await _waiting_for(replicas, ground, times, found, Failover(partial(_isolate, ground), is_lossless=replicas > 0))
+
+
+async def _isolate(ground: Ground) -> float:
+    redis = _redis(ground)
+    master = redis.master
+    strait = ground.straits[master.port]
+    try:
+        for words in (_SENTINELS, _REPLICAS, MAINLAND.encode()):
+            strait.cut_off(words)
+        for lookout in ground.lookouts:
+            lookout.cut_off()
+        await eventually(lambda: redis.has_replaced(master), WHOLE_SECS)
+        await asyncio.sleep(ground.random.uniform(0.5, 5))
+    finally:
+        for proxy in [strait, *ground.lookouts]:
+            proxy.heal()
+    return ground.now
+
+
+async def node_cut_off_from_the_master(ground: Ground, times: int, found: Findings, length_secs: float) -> None:
+    """One node alone reaches the Sentinels and not the master: it says so, and the others go on."""
+    for _ in range(times):
+        await eventually(_redis(ground).is_whole, WHOLE_SECS)
+        strait = ground.straits[_redis(ground).master.port]
+        hurt = Hurt(partial(strait.cut_off, ISLAND.encode()), strait.heal, ground.nodes[-1:], length_secs)
+        await endure(ground, hurt, found)
+
+
+async def node_cut_off_from_sentinels(ground: Ground, times: int, found: Findings, length_secs: float) -> None:
+    """One node reaches the master and no Sentinel: nothing fails, and it stays ready."""
+    for _ in range(times):
+        await eventually(_redis(ground).is_whole, WHOLE_SECS)
+        with ground.crowd.staying():
+            async with ground.crowd.round() as history, ground.crowd.at_work(), watching(ground.nodes[-1]) as readiness:
+                try:
+                    for lookout in ground.lookouts:
+                        lookout.cut_off()
+                    await asyncio.sleep(length_secs)
+                finally:
+                    for lookout in ground.lookouts:
+                        lookout.heal()
+                await asyncio.sleep(1)
+        found.read(history)
+        found.faults += [*checker.failed(history), *checker.cut(history)]
+        found.expect({status for _, _, status in readiness.answers} == {200}, "the node was not ready all along")
+        found.repetitions += 1
