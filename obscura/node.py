@@ -25,8 +25,8 @@ from obscura.events import parse_event
 from obscura.gateway.acks import Acks
 from obscura.gateway.catch_up import CatchUp
 from obscura.gateway.hub import Hub
+from obscura.gateway.rules import SocketServices
 from obscura.gateway.server import Gateway
-from obscura.gateway.session import SocketServices
 from obscura.services.accounts import Accounts
 from obscura.services.attachments import Attachments
 from obscura.services.keys import Keys

@@ -10,7 +10,7 @@ from obscura.blobs.s3 import S3Blobs, S3Bucket
 from obscura.config import Settings
 from obscura.crypto.passwords import Passwords
 from obscura.gateway.limits import SocketLimits
-from obscura.gateway.session import SocketRules
+from obscura.gateway.rules import SocketRules
 from obscura.services.janitor import Janitor, SweepRecord
 from obscura.services.keys import KeyRules
 from obscura.services.sessions import SessionRules, retry_key

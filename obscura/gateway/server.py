@@ -14,7 +14,8 @@ from obscura.gateway.goodbyes import GOODBYE, say_goodbyes
 from obscura.gateway.hub import CLOSE_TRY_LATER, Hub
 from obscura.gateway.limits import AddressCounts, SocketLimits
 from obscura.gateway.outbound import Outbound
-from obscura.gateway.session import Session, SocketServices
+from obscura.gateway.rules import SocketServices
+from obscura.gateway.session import Session
 from obscura.services.sessions import Sessions
 from obscura.telemetry import RATE_LIMITED, SOCKET_SECONDS, SOCKETS
 

@@ -13,7 +13,6 @@ again, and of that what this connection has had, and not acked, is passed over.
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from uuid import UUID
 
 from aiohttp import WebSocketError, WSMessage, WSMsgType, web
@@ -22,13 +21,12 @@ from obscura import frames
 from obscura.errors import StoreUnavailable
 from obscura.events import MessageStored
 from obscura.frames import EntryId, MessageIds
-from obscura.gateway.acks import Acks
 from obscura.gateway.heartbeat import Heartbeat
 from obscura.gateway.hub import CLOSE_DEVICE_REPLACED, CLOSE_INTERNAL_ERROR, CLOSE_SESSION_REVOKED
 from obscura.gateway.outbound import Outbound
 from obscura.gateway.pace import Pace
-from obscura.services.keys import Keys
-from obscura.services.messages import Messages
+from obscura.gateway.rules import SocketServices
+from obscura.gateway.unacked import Unacked
 from obscura.telemetry import FRAMES_IGNORED, MESSAGES_DELIVERED, SOCKETS_CLOSED
 
 log = logging.getLogger(__name__)
@@ -40,29 +38,6 @@ _CLOSE_TIMEOUT_SECS = 2.0
 _ANY = EntryId(1 << 64, 0)  # beyond every entry
 
 
-@dataclass(frozen=True, slots=True)
-class SocketRules:
-    """Settings of every socket. `max_unwritten_acks` bounds what a client can make a node remember."""
-
-    page_size: int
-    outbound_size: int
-    write_timeout_secs: float
-    ping_interval_secs: float
-    ping_timeout_secs: float
-    max_unwritten_acks: int
-
-
-@dataclass(frozen=True, slots=True)
-class SocketServices:
-    """What every socket of a node shares. `reads` bounds the inbox pages in memory at a time."""
-
-    rules: SocketRules
-    messages: Messages
-    keys: Keys
-    acks: Acks
-    reads: asyncio.Semaphore
-
-
 class Session:
     """A socket from before its upgrade to after its end.
 
@@ -72,7 +47,7 @@ class Session:
 
     # Attributes that need a word:
     #   _announced   the newest entry told of that may lie beyond the cursor, unread; _ANY if a gap may hide some
-    #   _pushed      what was pushed and not acked, the oldest first; no more than may be told of at a time
+    #   _pushed      what was pushed and not acked
     #   _begin_anew  whether a gap was told of since the inbox was last read from its start
     #   _rereading   whether the inbox is read again from its start: what is acked now may still be on its way
     #   _status_due  whether a shortage of pre-keys is to be told before the next page
@@ -110,7 +85,7 @@ class Session:
         self._pace = Pace(services.rules.max_unwritten_acks, self._loop.time())
         self._cursor = frames.START
         self._announced = _ANY
-        self._pushed: dict[EntryId, None] = {}
+        self._pushed = Unacked(services.rules.max_unwritten_acks)
         self._begin_anew = self._rereading = False
         self._status_due = True
         self._serving = self._closing = False
@@ -217,7 +192,7 @@ class Session:
             FRAMES_IGNORED.labels("foreign id").inc()
             return
         if not self._rereading:
-            self._pushed.pop(entry, None)
+            self._pushed.discard(entry)
         if self._services.acks.add(self.user_id, entry) > self._services.rules.max_unwritten_acks:
             # More than an inbox can hold: Redis is slow or the ids are made up. Read no further meanwhile.
             while not await self._services.acks.flush(self.user_id) and self._out.is_open:
@@ -247,9 +222,7 @@ class Session:
     def _note_delivery(self, *entries: EntryId) -> None:
         self._pace.allow(len(entries))
         MESSAGES_DELIVERED.inc(len(entries))
-        self._pushed |= dict.fromkeys(entries)
-        while len(self._pushed) > self._services.rules.max_unwritten_acks:
-            del self._pushed[next(iter(self._pushed))]  # more than an inbox holds, so this one is gone
+        self._pushed.add(entries)
 
     def _wake_pump(self) -> None:
         if self._pump_task is None and self._serving and not self._closing:
