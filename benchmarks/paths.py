@@ -13,14 +13,18 @@ _LUA = Path(__file__).parents[1] / "lua"
 
 
 def send(seconds: float, rounds: int, plot: Path) -> dict[str, Any]:
-    """POST to 201 on one node, and the same of a handler that only reads the body."""
-    ours, bare = list[Found](), list[Found]()
+    """POST to 201 on one node, and the same of a handler that only reads the body.
+
+    And of a node whose Redis syncs its file before each answer: that is the disk's speed as much as ours.
+    """
+    ours, synced, bare = list[Found](), list[Found](), list[Found]()
     load = ("--duration", seconds, "--warmup", 1, "--processes", 1)
-    with relay() as one, bare_server() as reference:
+    with relay() as one, relay(appendfsync="always") as careful, bare_server() as reference:
         for _ in range(rounds):
             bare.append(bench("send", "--reference", "--url", f"http://127.0.0.1:{reference.port}", *load))
             ours.append(bench("send", *one.urls, *one.pids, *load, "--plot", plot))
-    return _beside(ours, bare)
+            synced.append(bench("send", *careful.urls, *careful.pids, *load))
+    return _beside(ours, bare) | {"synced": synced, "synced_ratio": _beside(synced, bare)["ratio"]}
 
 
 def backlog(seconds: float, rounds: int, pending: int) -> dict[str, Any]:

@@ -62,11 +62,11 @@ class Relay:
 
 
 @contextmanager
-def relay(nodes: int = 1, **settings: object) -> Iterator[Relay]:
-    """Nodes on a Redis that syncs before it answers, as the server's own does."""
+def relay(nodes: int = 1, appendfsync: str = "everysec", **settings: object) -> Iterator[Relay]:
+    """Nodes on a Redis that syncs its file each second, or with ``always`` before it answers, as the server's own."""
     redis = RedisServer()
     try:
-        redis.start()
+        redis.start("--appendfsync", appendfsync)
         given = {"redis_url": redis.url, "jwt_secret": _SECRET, "access_token_ttl_secs": _TTL_SECS}
         given |= {"log_level": "error"} | settings
         with ExitStack() as running:
