@@ -39,7 +39,7 @@ class Plan:
     weighed: int
 
 
-FULL = Plan(seconds=8, rounds=3, pending=1000, sockets=10_000, accounts=1_000_000, weighed=50)
+FULL = Plan(seconds=6, rounds=3, pending=1000, sockets=10_000, accounts=1_000_000, weighed=50)
 QUICK = Plan(seconds=1, rounds=1, pending=50, sockets=300, accounts=20_000, weighed=2)
 
 
