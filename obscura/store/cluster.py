@@ -194,7 +194,7 @@ class Cluster:
                     await self._read_soon.wait()
                     await asyncio.sleep(_SLOT_UNDER_WAY_SECS)  # one reading for all that noticed
             except TimeoutError:
-                pass
+                pass  # nobody noticed anything: the owners are read all the same, now and then
             self._read_soon.clear()
             try:
                 self._adopt(await self._read_owners())
