@@ -20,8 +20,6 @@ NODES = 3
 MAINLAND, ISLAND = "mainland", "island"
 _PROXIED_RATE_PER_SEC = 200  # all that is stored and copied passes through this process
 _WHOLE_SECS = 60.0
-# Sentinels ping each second: with no more than that one late reply, as after a promotion, has a living master replaced.
-_DOWN_AFTER_MS = 2500
 
 # Beside the defaults: tokens that are refreshed during a run, inboxes that nothing falls out of, and a client whose
 # answer was lost may present its refresh token again, so that any refusal is the relay's fault.
@@ -126,7 +124,7 @@ async def standalone(seed: int, rate_per_sec: float = RATE_PER_SEC, **settings: 
 async def under_sentinel(seed: int) -> AsyncIterator[Ground]:
     """Three nodes on a master with two replicas and three Sentinels; one replica is waited for."""
     async with (
-        SentinelRedis(down_after_ms=_DOWN_AFTER_MS) as redis,
+        SentinelRedis() as redis,
         on_redis([redis.url] * NODES, seed, redis_wait_replicas=1) as ground,
     ):
         ground.sentinel = redis
@@ -142,7 +140,7 @@ async def over_straits(seed: int) -> AsyncIterator[Ground]:
     ports = [free_port() for _ in range(NODES)]
     users = [word for name in (MAINLAND, ISLAND) for word in ("--user", name, "on", "nopass", "~*", "&*", "+@all")]
     async with AsyncExitStack() as stack:
-        redis = SentinelRedis(*users, down_after_ms=_DOWN_AFTER_MS, announced_ports=ports)
+        redis = SentinelRedis(*users, announced_ports=ports)
         straits = {}
         for server in redis.servers:
             proxy = straits[server.port] = Proxy(("127.0.0.1", server.port))

@@ -15,7 +15,9 @@ from tests.support.groups import Ear, listening, started
 from tests.support.redis7 import MASTER_NAME, RedisProcess, SentinelProcess, SentinelRedis
 from tests.support.waiting import eventually
 
-RECOVERY_SECS = 30.0
+pytestmark = pytest.mark.timeout(150)
+
+RECOVERY_SECS = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,8 @@ async def test_a_killed_master_is_replaced(group: SentinelRedis) -> None:
                     await ear.commands.call("PING")
             await eventually(lambda: not ear.events.healthy)
             await recovered(ear, mine)
-            assert port_of(ear) == group.master.port != victim.port
+            await eventually(lambda: is_at_the_master(ear, group))
+            assert has_moved(ear, victim)
             assert mine in ear.gaps[-1]
             assert await ear.database.scripts.run("leases_take", [mine], ["token", 1_000]) == 1
         finally:
@@ -101,6 +104,12 @@ async def test_an_old_master_that_lives_on_is_left(group: SentinelRedis) -> None
         await repair(group)
 
 
+def is_at_the_master(ear: Ear, group: SentinelRedis) -> bool:
+    with suppress(AssertionError):
+        return port_of(ear) == group.master.port
+    return False
+
+
 def has_moved(ear: Ear, old: RedisProcess) -> bool:
     with suppress(AssertionError):
         return port_of(ear) != old.port
@@ -119,7 +128,8 @@ async def test_a_master_that_hangs_is_left(group: SentinelRedis) -> None:
         finally:
             victim.resume()
         await repair(group)
-        assert port_of(ear) == group.master.port != victim.port
+        await eventually(lambda: is_at_the_master(ear, group))
+        assert has_moved(ear, victim)
 
 
 async def test_one_sentinel_is_enough(group: SentinelRedis) -> None:
@@ -160,7 +170,7 @@ async def test_a_sentinel_that_lags_is_not_believed(group: SentinelRedis) -> Non
             await refuses(f"redis+sentinel://{liar_url}/{MASTER_NAME}", "none any more")
         with_others = group.url.replace("redis+sentinel://", f"redis+sentinel://{liar_url},")
         async with listening(with_others) as ear:
-            assert port_of(ear) == group.master.port
+            assert is_at_the_master(ear, group)
 
 
 def names(sentinel: SentinelProcess) -> int:

@@ -16,6 +16,8 @@ from tests.support.outages import is_refusal, patiently
 from tests.support.redis7 import SentinelRedis
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.timeout(150)
+
 IN_TIME_SECS = 4.0  # twice what it may take, on a busy machine
 
 
@@ -97,7 +99,7 @@ async def test_a_failover_loses_nothing_that_was_answered(
     try:
         await eventually(lambda: readiness(503))
         assert is_refusal(await alice.send(bob, b"nobody there"))
-        await eventually(lambda: readiness(200), 30)
+        await eventually(lambda: readiness(200), 60)
         assert (await patiently(lambda: alice.send(bob, b"after"))).status == 201
         while (await socket.envelope()).message.content != b"after":
             pass  # "before" again: it was not acked
