@@ -7,14 +7,18 @@
 
 local account = KEYS[1] -- hash
 local inbox   = KEYS[2] -- stream
--- ARGV[1..n]: entry ids
+-- ARGV[1..n]: entry ids, each followed by the size of its body, '' if that is not known
+
+local function size_of(id)
+  local entry = redis.call('XRANGE', inbox, id, id)[1]
+  return entry and #entry[2][4]
+end
 
 local bytes, removed = 0, 0
-for _, id in ipairs(ARGV) do
-  local entry = redis.call('XRANGE', inbox, id, id)[1]
-  if entry then
-    redis.call('XDEL', inbox, id)
-    bytes, removed = bytes + #entry[2][4], removed + 1
+for i = 1, #ARGV, 2 do
+  local id, size = ARGV[i], tonumber(ARGV[i + 1]) or size_of(ARGV[i])
+  if redis.call('XDEL', inbox, id) == 1 then
+    bytes, removed = bytes + size, removed + 1
   end
 end
 if removed == 0 then

@@ -1,7 +1,7 @@
--- messages_read.lua: read the next page of one user's inbox, oldest first.
+-- messages_read.lua: read the next page of one user's large inbox, oldest first.
 --
--- Why a script: the page is bounded in bytes as well as in entries, and the position it ends at
---   is taken in the same step, so a reader knows whether a later event follows on directly.
+-- Why a script: the page is bounded in bytes as well as in entries, whatever else waits; a small inbox
+--   is read without one, as messages_survey.lua says.
 -- Returns: {position, complete, entry...}: position is the id up to which nothing is left
 --   unread, '0-0' for an unknown user; complete is 1 when nothing lies beyond it; an entry is
 --   {id, from, body}.

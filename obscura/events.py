@@ -4,13 +4,13 @@
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from obscura.frames import EntryId
 
 
-@dataclass(frozen=True, slots=True)
-class MessageStored:
+class MessageStored(NamedTuple):
     """lua/messages_append.lua put a message behind ``previous``; large ones come without ``body``."""
 
     entry: EntryId

@@ -8,6 +8,7 @@ RFC 6455 section 5.2 (WebSocket frames), RFC 9562 section 5.7 (UUIDv7).
 
 import re
 import struct
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 from uuid import UUID
@@ -25,17 +26,20 @@ _FINAL = 0x80
 _TAG_FRAME_ENVELOPE = b"\x52"  # field 10, length-delimited
 _TAG_ENVELOPE_ID = b"\x0a\x24"  # field 1, 36 bytes: the text of a UUID
 _TAG_ENVELOPE_SOURCE = b"\x12\x24"  # field 2, 36 bytes
+_ENVELOPE_IDS_SIZE = 2 * (2 + 36)
 _TAG_ENVELOPE_TIMESTAMP = b"\x18"  # field 3, varint
 _TAG_ENVELOPE_MESSAGE = b"\x22"  # field 4, length-delimited
 
-_UUID_TEXT = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_ACK_HEAD = b"\x5a\x26\x0a\x24"  # field 11 of 38 bytes: field 1 of 36, the text of a UUID
+_ACK_SIZE = 40
+
+_UUID_TEXT = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_MIDDLE = slice(13, 28)  # of the text: between milliseconds and sequence
 
 _HASH_BITS = 42
-_SEQUENCE_BITS = 32
 _LOW_HASH_BITS = 30  # of the 42: what fits beside the sequence behind the UUID's variant
-_VERSION_7 = 0x7 << 76
-_VARIANT = 0b10 << 62
-_FIXED_BITS = (0xF << 76) | (0b11 << 62)
+_VERSION_7 = 0x7 << 12
+_VARIANT = 0b10 << 30
 
 
 class EntryId(NamedTuple):
@@ -47,7 +51,7 @@ class EntryId(NamedTuple):
     @classmethod
     def parse(cls, text: bytes) -> "EntryId":
         """From Redis's ``<ms>-<seq>``."""
-        ms, _, seq = text.partition(b"-")
+        ms, seq = text.split(b"-")
         return cls(int(ms), int(seq))
 
     def __str__(self) -> str:
@@ -65,29 +69,26 @@ class MessageIds:
     a UUID that was never this user's decodes to None.
     """
 
-    __slots__ = ("_hash",)
+    __slots__ = ("_middle",)
 
     def __init__(self, user_id: UUID) -> None:
         digest = blake2b(user_id.bytes, digest_size=6, person=b"obscura-msgid").digest()
-        self._hash = int.from_bytes(digest, "big") >> (48 - _HASH_BITS)
+        hashed = int.from_bytes(digest, "big") >> (48 - _HASH_BITS)
+        version = _VERSION_7 | hashed >> _LOW_HASH_BITS
+        variant = _VARIANT | hashed & ((1 << _LOW_HASH_BITS) - 1)
+        self._middle = f"-{version:04x}-{variant >> 16:04x}-{variant & 0xFFFF:04x}"
 
     def encode(self, entry: EntryId) -> str:
         """The envelope's id, in canonical text."""
-        high, low = self._hash >> _LOW_HASH_BITS, self._hash & ((1 << _LOW_HASH_BITS) - 1)
-        value = entry.ms << 80 | _VERSION_7 | high << 64 | _VARIANT | low << _SEQUENCE_BITS | entry.seq
-        text = f"{value:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        ms, seq = entry
+        return f"{ms >> 16:08x}-{ms & 0xFFFF:04x}{self._middle}{seq:08x}"
 
     def decode(self, message_id: str) -> EntryId | None:
         """The entry a client names, or None if it is no UUID or not of this inbox."""
-        if not _UUID_TEXT.fullmatch(message_id):
+        text = message_id.lower()
+        if text[_MIDDLE] != self._middle or not _UUID_TEXT.fullmatch(text):
             return None
-        value = int(message_id.replace("-", ""), 16)
-        high = value >> 64 & 0xFFF
-        low = value >> _SEQUENCE_BITS & ((1 << _LOW_HASH_BITS) - 1)
-        if value & _FIXED_BITS != _VERSION_7 | _VARIANT or high << _LOW_HASH_BITS | low != self._hash:
-            return None
-        return EntryId(value >> 80, value & 0xFFFFFFFF)
+        return EntryId(int(text[:8] + text[9:13], 16), int(text[28:], 16))
 
 
 def has_content(body: bytes) -> bool:
@@ -105,30 +106,32 @@ def has_content(body: bytes) -> bool:
 
 
 def acked_message_id(frame: bytes) -> str | None:
-    """The message id of an ack frame; None for a frame of another payload or of garbage."""
+    """The message id of an ack frame, in lower case; None for a frame of another payload or of garbage."""
+    if len(frame) == _ACK_SIZE and frame.startswith(_ACK_HEAD) and frame.isascii():  # as every encoder writes it
+        return frame[len(_ACK_HEAD) :].decode().lower()
     try:
         parsed = WebSocketFrame.FromString(frame)
     except DecodeError:
         return None
-    return parsed.ack.message_id if parsed.HasField("ack") else None
+    return parsed.ack.message_id.lower() if parsed.HasField("ack") else None
 
 
 def envelope(message_id: str, source_user_id: bytes, timestamp_ms: int, body: bytes) -> bytes:
-    """A WebSocket message that carries one Envelope, ready for the socket."""
-    payload = b"".join(
+    """A WebSocket message that carries one Envelope, ready for the socket. Ids are of 36 characters."""
+    timestamp = _timestamp(timestamp_ms)
+    head, body_head = _envelope_heads(len(timestamp), len(body))
+    return b"".join(
         (
-            _TAG_ENVELOPE_ID,
+            head,
             message_id.encode(),
             _TAG_ENVELOPE_SOURCE,
             source_user_id,
             _TAG_ENVELOPE_TIMESTAMP,
-            _varint(timestamp_ms),
-            _TAG_ENVELOPE_MESSAGE,
-            _varint(len(body)),
+            timestamp,
+            body_head,
             body,
         )
     )
-    return _websocket_frame(_BINARY_OPCODE, b"".join((_TAG_FRAME_ENVELOPE, _varint(len(payload)), payload)))
 
 
 def pre_key_status(count: int, threshold: int) -> bytes:
@@ -147,13 +150,32 @@ def close(code: int, reason: str = "") -> bytes:
     return _websocket_frame(CLOSE_OPCODE, struct.pack("!H", code) + reason.encode())
 
 
+@lru_cache(maxsize=4096)
+def _envelope_heads(timestamp_size: int, body_size: int) -> tuple[bytes, bytes]:
+    """What goes before the id and before the body: the same for all messages of a size."""
+    body_head = _TAG_ENVELOPE_MESSAGE + _varint(body_size)
+    size = _ENVELOPE_IDS_SIZE + len(_TAG_ENVELOPE_TIMESTAMP) + timestamp_size + len(body_head) + body_size
+    frame_head = _TAG_FRAME_ENVELOPE + _varint(size)
+    return _websocket_head(_BINARY_OPCODE, len(frame_head) + size) + frame_head + _TAG_ENVELOPE_ID, body_head
+
+
 def _websocket_frame(opcode: int, payload: bytes) -> bytes:
-    size = len(payload)
+    return _websocket_head(opcode, len(payload)) + payload
+
+
+def _websocket_head(opcode: int, size: int) -> bytes:
     if size < 126:
-        return struct.pack("!BB", _FINAL | opcode, size) + payload
+        return struct.pack("!BB", _FINAL | opcode, size)
     if size < 1 << 16:
-        return struct.pack("!BBH", _FINAL | opcode, 126, size) + payload
-    return struct.pack("!BBQ", _FINAL | opcode, 127, size) + payload
+        return struct.pack("!BBH", _FINAL | opcode, 126, size)
+    return struct.pack("!BBQ", _FINAL | opcode, 127, size)
+
+
+def _timestamp(ms: int) -> bytes:
+    """A varint of which only the first two bytes change from message to message."""
+    if ms < 1 << 14:
+        return _varint(ms)
+    return bytes((ms & 0x7F | 0x80, ms >> 7 & 0x7F | 0x80)) + _slow_varint(ms >> 14)
 
 
 def _varint(value: int) -> bytes:
@@ -163,3 +185,6 @@ def _varint(value: int) -> bytes:
         value >>= 7
     encoded.append(value)
     return bytes(encoded)
+
+
+_slow_varint = lru_cache(maxsize=1024)(_varint)

@@ -6,7 +6,7 @@ Redis, as long as the process lives; a graceful stop waits for it.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 from obscura.errors import StoreUnavailable
@@ -18,23 +18,25 @@ log = logging.getLogger(__name__)
 _RETRY_SECS = 0.2
 _MAX_PER_WRITE = 500  # a larger batch would keep Redis from everybody else for too long
 
+Ack = tuple[EntryId, int | None]  # with the size of the message's body, if that is known
+
 
 class Acks:
     """The acks of all sockets of this process.
 
     Args:
-        write: Removes entries from a user's inbox; safe to repeat.
+        write: Removes entries from a user's inbox, given in its order; safe to repeat.
         batch_size: With this many waiting for a user they are written at once.
         interval_secs: None waits longer than this, as long as Redis answers.
     """
 
     def __init__(
-        self, write: Callable[[UUID, Collection[EntryId]], Awaitable[None]], batch_size: int, interval_secs: float
+        self, write: Callable[[UUID, Sequence[Ack]], Awaitable[None]], batch_size: int, interval_secs: float
     ) -> None:
         self._write = write
         self._batch_size = batch_size
         self._interval_secs = interval_secs
-        self._waiting: dict[UUID, set[EntryId]] = {}
+        self._waiting: dict[UUID, dict[EntryId, int | None]] = {}
         self._writers: dict[UUID, asyncio.Task[bool]] = {}
         self._timer: asyncio.Task[None] | None = None
 
@@ -57,10 +59,12 @@ class Acks:
         """How many are not written yet."""
         return sum(map(len, self._waiting.values()))
 
-    def add(self, user_id: UUID, entry: EntryId) -> int:
-        """Take an ack; returns how many of this user wait now."""
-        waiting = self._waiting.setdefault(user_id, set())
-        waiting.add(entry)
+    def add(self, user_id: UUID, entry: EntryId, size: int | None = None) -> int:
+        """Take an ack, with the size of the message's body if that is known; returns how many of this user wait now."""
+        waiting = self._waiting.get(user_id)
+        if waiting is None:
+            waiting = self._waiting[user_id] = {}
+        waiting[entry] = size
         # At every multiple, not at each one past the first: while Redis is away those wait for the timer.
         if len(waiting) % self._batch_size == 0 and user_id not in self._writers:
             self._start_writer(user_id)
@@ -89,12 +93,13 @@ class Acks:
 
     async def _write_waiting(self, user_id: UUID) -> bool:
         waiting = self._waiting[user_id]
-        entries = sorted(waiting)
+        acks = sorted(waiting.items())
         try:
-            for first in range(0, len(entries), _MAX_PER_WRITE):
-                batch = entries[first : first + _MAX_PER_WRITE]
+            for first in range(0, len(acks), _MAX_PER_WRITE):
+                batch = acks[first : first + _MAX_PER_WRITE]
                 await self._write(user_id, batch)
-                waiting.difference_update(batch)
+                for entry, _ in batch:
+                    del waiting[entry]
         except StoreUnavailable:
             ACK_WRITE_FAILURES.inc()
             log.debug("acks wait for Redis")

@@ -120,9 +120,11 @@ class Session:
             return
         follows = message.previous <= self._cursor and self._pump_task is None and self._serving and not self._closing
         if follows and message.body is not None and self._out.has_room:
-            self._out.write(self._envelope(message.entry, message.sender, message.body))
+            self._out.write(
+                self._envelope(self._ids.encode(message.entry), message.entry, message.sender, message.body)
+            )
             self._cursor = message.entry
-            self._note_delivery(message.entry)
+            self._note_delivery(1)
         else:
             self._announced = max(self._announced, message.entry)
             self._wake_pump()
@@ -170,7 +172,8 @@ class Session:
             frame = await socket.receive()
             self._heartbeat.heard_at = self._loop.time()
             if frame.type is WSMsgType.BINARY:
-                await self._on_binary(frame.data)
+                if self._take_ack(frame.data) > self._services.rules.max_unwritten_acks:
+                    await self._write_acks()
             elif frame.type is WSMsgType.PING:
                 if not self._closing:
                     self._out.pong(frame.data)
@@ -182,22 +185,27 @@ class Session:
             if turn % _FRAMES_PER_TURN == 0:
                 await asyncio.sleep(self._pace.pause_secs(_FRAMES_PER_TURN, self._loop.time()))
 
-    async def _on_binary(self, data: bytes) -> None:
-        message_id = frames.acked_message_id(data)
+    def _take_ack(self, frame: bytes) -> int:
+        """Hand an ack on; returns how many of this user wait to be written. A frame that is none is ignored."""
+        message_id = frames.acked_message_id(frame)
         if message_id is None:
             FRAMES_IGNORED.labels("no ack").inc()
-            return
-        entry = self._ids.decode(message_id)
-        if entry is None:
-            FRAMES_IGNORED.labels("foreign id").inc()
-            return
-        if not self._rereading:
-            self._pushed.discard(entry)
-        if self._services.acks.add(self.user_id, entry) > self._services.rules.max_unwritten_acks:
-            # More than an inbox can hold: Redis is slow or the ids are made up. Read no further meanwhile.
-            while not await self._services.acks.flush(self.user_id) and self._out.is_open:
-                await asyncio.sleep(_RETRY_SECS)
-                self._heartbeat.heard_at = self._loop.time()  # it is not the peer who is silent
+            return 0
+        if (pushed := self._pushed.get(message_id)) is not None:
+            entry, size = pushed
+            if not self._rereading:
+                self._pushed.discard(message_id)
+            return self._services.acks.add(self.user_id, entry, size)
+        if (decoded := self._ids.decode(message_id)) is not None:  # of an earlier connection
+            return self._services.acks.add(self.user_id, decoded)
+        FRAMES_IGNORED.labels("foreign id").inc()
+        return 0
+
+    async def _write_acks(self) -> None:
+        """Read no further: there are more acks than an inbox can hold. Redis is slow or the ids are made up."""
+        while not await self._services.acks.flush(self.user_id) and self._out.is_open:
+            await asyncio.sleep(_RETRY_SECS)
+            self._heartbeat.heard_at = self._loop.time()  # it is not the peer who is silent
 
     async def _answer_last(self, last: WSMessage) -> None:
         """End as the peer's last frame asks for."""
@@ -216,13 +224,14 @@ class Session:
 
     # The way out.
 
-    def _envelope(self, entry: EntryId, sender: bytes, body: bytes) -> bytes:
-        return frames.envelope(self._ids.encode(entry), sender, entry.ms, body)
+    def _envelope(self, message_id: str, entry: EntryId, sender: bytes, body: bytes) -> bytes:
+        """The frame of a message that is pushed now, and noted as such."""
+        self._pushed.add(message_id, entry, len(body))
+        return frames.envelope(message_id, sender, entry.ms, body)
 
-    def _note_delivery(self, *entries: EntryId) -> None:
-        self._pace.allow(len(entries))
-        MESSAGES_DELIVERED.inc(len(entries))
-        self._pushed.add(entries)
+    def _note_delivery(self, count: int) -> None:
+        self._pace.allow(count)
+        MESSAGES_DELIVERED.inc(count)
 
     def _wake_pump(self) -> None:
         if self._pump_task is None and self._serving and not self._closing:
@@ -273,10 +282,14 @@ class Session:
             self._announced = max(self._announced, announced)
         if self._closing:
             return
-        entries = [entry for entry in page.entries if entry.id not in self._pushed] if self._rereading else page.entries
-        if entries:
-            self._out.write(b"".join(self._envelope(entry.id, entry.sender, entry.body) for entry in entries))
-            self._note_delivery(*(entry.id for entry in entries))
+        envelopes = []
+        for entry in page.entries:
+            message_id = self._ids.encode(entry.id)
+            if not (self._rereading and message_id in self._pushed):
+                envelopes.append(self._envelope(message_id, *entry))
+        if envelopes:
+            self._out.write(b"".join(envelopes))
+            self._note_delivery(len(envelopes))
         if page.complete:
             self._rereading = False
         # Not the greater of the two: after a failover that lost the end of the inbox the new end lies before.

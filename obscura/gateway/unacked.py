@@ -1,30 +1,43 @@
 """What one connection has had and not acked: not to be sent to it again when its inbox is read from the start."""
 
-from collections.abc import Iterable
+from typing import NamedTuple
 
 from obscura.frames import EntryId
 
 
+class Pushed(NamedTuple):
+    """A message that a connection was sent. `size` is its body's in bytes."""
+
+    entry: EntryId
+    size: int
+
+
 class Unacked:
-    """Args:
-    max_count: More than an inbox holds. Past it the oldest are forgotten, as they are gone from there.
+    """By message id, as the acks name it.
+
+    Args:
+        max_count: More than an inbox holds. Past it the oldest are forgotten, as they are gone from there.
     """
 
-    __slots__ = ("_entries", "_max_count")
+    __slots__ = ("_max_count", "_pushed")
 
     def __init__(self, max_count: int) -> None:
         self._max_count = max_count
-        self._entries: dict[EntryId, None] = {}  # in the order of their pushing
+        self._pushed: dict[str, Pushed] = {}  # in the order of their pushing
 
-    def __contains__(self, entry: EntryId) -> bool:
-        return entry in self._entries
+    def __contains__(self, message_id: str) -> bool:
+        return message_id in self._pushed
 
-    def add(self, entries: Iterable[EntryId]) -> None:
+    def add(self, message_id: str, entry: EntryId, size: int) -> None:
         """Note what was pushed."""
-        self._entries |= dict.fromkeys(entries)
-        while len(self._entries) > self._max_count:
-            del self._entries[next(iter(self._entries))]
+        self._pushed[message_id] = Pushed(entry, size)
+        if len(self._pushed) > self._max_count:
+            del self._pushed[next(iter(self._pushed))]
 
-    def discard(self, entry: EntryId) -> None:
+    def get(self, message_id: str) -> Pushed | None:
+        """What was pushed under an id, if that was noted."""
+        return self._pushed.get(message_id)
+
+    def discard(self, message_id: str) -> None:
         """Forget what was acked, if it was noted."""
-        self._entries.pop(entry, None)
+        self._pushed.pop(message_id, None)

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Collection
+from collections.abc import Sequence
 from uuid import UUID
 
 from obscura.errors import BadRequest, NotFound, StoreUnavailable, Unprocessable
@@ -63,9 +63,13 @@ class Messages:
         """The next page of the user's inbox, oldest first; expired messages are left out."""
         return await self._store.read(user_id, after, max_count, max_bytes)
 
-    async def acknowledge(self, user_id: UUID, entries: Collection[EntryId]) -> None:
-        """Remove messages from the user's own inbox. Unknown ones are fine. Safe to repeat."""
-        MESSAGES_ACKED.inc(await self._store.acknowledge(user_id, sorted(entries)))
+    async def acknowledge(self, user_id: UUID, acks: Sequence[tuple[EntryId, int | None]]) -> None:
+        """Remove messages from the user's own inbox. Unknown ones are fine. Safe to repeat.
+
+        Args:
+            acks: Each with the size of the message's body in bytes, if that is known.
+        """
+        MESSAGES_ACKED.inc(await self._store.acknowledge(user_id, acks))
 
     async def sweep(self) -> None:
         """Free the memory of expired messages.

@@ -9,6 +9,7 @@ inbox; expired messages are never read, and `expire` frees their memory.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from obscura.frames import EntryId
@@ -18,6 +19,8 @@ from obscura.store.link import Argument
 from obscura.store.scripts import Scripts
 
 IDEMPOTENCY_MEMORY_MS = 24 * 3_600_000
+
+_SMALL_INBOX_BYTES = 2**20  # so much may come at once, though a page ends before
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,7 @@ class Stored:
     dropped: int
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One pending message. ``sender`` is a user id in text, as it goes into the frame."""
 
     id: EntryId
@@ -121,9 +123,16 @@ class MessageStore:
 
     async def read(self, user_id: UUID, after: EntryId, max_count: int, max_bytes: int) -> Page:
         """The next page of an inbox beyond ``after``: at least one entry if there is any. Safe to repeat."""
+        account, inbox = keyspace.account(user_id), keyspace.inbox(user_id)
+        start, last, size = await self._scripts.run(
+            "messages_survey", keys=[account], args=[str(after), self._limits.ttl_ms]
+        )
+        if size <= _SMALL_INBOX_BYTES:
+            reply = await self._commands.call("XRANGE", inbox, start, "+", "COUNT", max_count)
+            return _page_of(reply, EntryId.parse(last), max_count, max_bytes)
         position, complete, *entries = await self._scripts.run(
             "messages_read",
-            keys=[keyspace.account(user_id), keyspace.inbox(user_id)],
+            keys=[account, inbox],
             args=[str(after), max_count, max_bytes, self._limits.ttl_ms],
         )
         return Page(
@@ -132,10 +141,17 @@ class MessageStore:
             bool(complete),
         )
 
-    async def acknowledge(self, user_id: UUID, entries: Sequence[EntryId]) -> int:
-        """Remove entries; returns how many were there. Safe to repeat."""
+    async def acknowledge(self, user_id: UUID, acks: Sequence[tuple[EntryId, int | None]]) -> int:
+        """Remove entries; returns how many were there. Safe to repeat.
+
+        Args:
+            acks: Each with the size of its body in bytes if that is known, which spares Redis the look.
+        """
         keys = [keyspace.account(user_id), keyspace.inbox(user_id)]
-        return int(await self._scripts.run("messages_ack", keys, [str(entry) for entry in entries]))
+        args: list[Argument] = []
+        for entry, size in acks:
+            args += (str(entry), "" if size is None else size)
+        return int(await self._scripts.run("messages_ack", keys, args))
 
     async def expire(self, user_id: UUID, max_count: int) -> tuple[int, int | None]:
         """Remove up to ``max_count`` expired messages, the oldest first. Safe to repeat.
@@ -172,3 +188,22 @@ class MessageStore:
 
     def _expiry_ms(self, oldest_ms: int) -> int:
         return oldest_ms + self._limits.ttl_ms + 1  # the first moment at which lua/messages_expire.lua removes it
+
+
+def _page_of(reply: Sequence[Any], last: EntryId, max_count: int, max_bytes: int) -> Page:
+    """What XRANGE said, as a page.
+
+    Args:
+        last: The newest entry that had been stored before.
+    """
+    entries: list[Entry] = []
+    size = 0
+    for entry_id, (_, sender, _, body) in reply:
+        if size >= max_bytes:
+            break
+        entries.append(Entry(EntryId.parse(entry_id), sender, body))
+        size += len(body)
+    if len(entries) < len(reply) or len(reply) == max_count:
+        return Page(entries, entries[-1].id, complete=False)
+    # What was stored between the two commands was read; what was stored and acked is not missed.
+    return Page(entries, max(last, entries[-1].id) if entries else last, complete=True)

@@ -2,8 +2,9 @@
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any
 from uuid import uuid4
 
@@ -46,8 +47,15 @@ class Inbox:
             args += [idempotency[1], DAY_MS]
         return self.scripts.run("messages_append", keys, args)
 
-    def ack(self, *ids: bytes | str) -> int:
-        return self.scripts.run("messages_ack", [self.account, self.stream], ids)
+    def ack(self, *ids: bytes | str, sizes: Sequence[int | str] = ()) -> int:
+        """Ack as the store does; ``sizes`` of the bodies, as far as the caller knows them."""
+        args = [arg for pair in zip_longest(ids, sizes, fillvalue="") for arg in pair]
+        return self.scripts.run("messages_ack", [self.account, self.stream], args)
+
+    def survey(self, after: bytes | str = "0-0", ttl_ms: int = DAY_MS) -> tuple[bytes, bytes, int]:
+        """Where XRANGE is to begin, the newest id, and how many bytes wait at the most."""
+        start, last, size = self.scripts.run("messages_survey", [self.account], [after, ttl_ms])
+        return start, last, size
 
     def expire(self, ttl_ms: int, max_count: int = 1000) -> list[Any]:
         return self.scripts.run("messages_expire", [self.account, self.stream], [ttl_ms, max_count])
@@ -282,6 +290,14 @@ def test_ack_removes_the_entries_named(inbox: Inbox) -> None:
     assert inbox.ack(ids[1]) == 0
 
 
+def test_ack_believes_the_sizes_it_is_told(inbox: Inbox) -> None:
+    """Of what is there; of what is gone already, nothing is taken off."""
+    ids = [inbox.append(body)[1] for body in (b"one", b"three", b"seventeen", b"last")]
+    assert inbox.ack(ids[0], ids[1], ids[2], "1-1", sizes=[3, "", 9, 1_000]) == 3
+    assert inbox.ack(ids[0], sizes=[3]) == 0
+    assert inbox.state()[0] == len(b"last")
+
+
 def test_ack_of_the_last_entry_leaves_no_stream(inbox: Inbox) -> None:
     """An empty inbox costs no memory; the last id stays known."""
     last = inbox.append()[1]
@@ -337,6 +353,27 @@ def test_read_from_beyond_the_end_comes_back_to_it(inbox: Inbox) -> None:
     """A cursor from before a failover that lost the end of the inbox is put back."""
     last = inbox.append()[1]
     assert inbox.read(f"{FAR_FUTURE_MS}-0") == (last, True, [])
+
+
+def test_a_survey_tells_where_a_page_begins_and_how_much_there_is(inbox: Inbox) -> None:
+    """Behind what was read, with the newest id ever given and the bytes of the whole inbox."""
+    first, last = inbox.append(b"one")[1], inbox.append(b"two")[1]
+    assert inbox.survey(first) == (b"(" + first, last, 6)
+    inbox.ack(first, last)
+    assert inbox.survey(last) == (b"(" + last, last, 0)
+
+
+def test_a_survey_passes_over_what_has_expired(inbox: Inbox) -> None:
+    """What waits for the clean-up is never delivered."""
+    ids = inbox.age(30, 20, 10)
+    start = inbox.survey(ttl_ms=15 * MINUTE_MS)[0]
+    assert [entry_id for entry_id, _ in inbox.redis.xrange(inbox.stream, start)] == [ids[2]]
+
+
+def test_a_survey_of_nothing_is_empty(inbox: Inbox) -> None:
+    """No account: nothing lies anywhere."""
+    inbox.redis.delete(inbox.account)
+    assert inbox.survey(f"{FAR_FUTURE_MS}-0") == (f"({FAR_FUTURE_MS}-0".encode(), b"0-0", 0)
 
 
 def test_expire_removes_what_is_over_the_ttl(inbox: Inbox) -> None:
@@ -409,7 +446,8 @@ class Model:
 
     def ack(self) -> None:
         chosen = self.dice.sample(self.entries, self.dice.randint(0, min(3, len(self.entries))))
-        assert self.inbox.ack("1-1", *(entry_id for entry_id, _ in chosen)) == len(chosen)
+        sizes = [self.dice.choice([size, ""]) for _, size in chosen]
+        assert self.inbox.ack(*(entry_id for entry_id, _ in chosen), "1-1", sizes=sizes) == len(chosen)
         self.entries = [entry for entry in self.entries if entry not in chosen]
 
     def expire(self) -> None:

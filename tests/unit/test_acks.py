@@ -1,14 +1,14 @@
 """Acks gathered and written: by count, by time, on demand, and again when the store was away."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Sequence
 from uuid import UUID, uuid4
 
 import pytest
 
 from obscura.errors import StoreUnavailable
 from obscura.frames import EntryId
-from obscura.gateway.acks import Acks
+from obscura.gateway.acks import Ack, Acks
 from tests.support.waiting import eventually
 
 USER, OTHER = uuid4(), uuid4()
@@ -25,12 +25,12 @@ class Store:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def write(self, user_id: UUID, entries: Collection[EntryId]) -> None:
+    async def write(self, user_id: UUID, acks: Sequence[Ack]) -> None:
         self.begun += 1
         await self.open.wait()
         if self.error is not None:
             raise self.error
-        self.writes.append((user_id, list(entries)))
+        self.writes.append((user_id, [entry for entry, _ in acks]))
 
     def written(self, user_id: UUID = USER) -> list[EntryId]:
         return [entry for writer, entries in self.writes if writer == user_id for entry in entries]
