@@ -4,23 +4,21 @@ Usage: python -m benchmarks.overhead [--calls 200000] [--seconds 5] [--connectio
 
 Each part is called again and again, alone, as a node makes it; its figure is the best of
 several rounds, less an empty call. "id, count, errors, log line" has the request's
-metrics in it. The share is that of the time that one process takes for a whole
-POST /v1/messages, which wrk measures on the same machine.
+metrics in it. The share is that of the processor time that a busy node takes for a
+whole POST /v1/messages in the same run.
 """
 
 import argparse
 import asyncio
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from uuid import uuid4
 
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from benchmarks.processes import node
-from benchmarks.send import register_pair, requests_per_second, write_script
+from benchmarks.generator import bench, cpu_us_per_message
+from benchmarks.relays import relay
 from obscura.api.app import api_routes
 from obscura.api.client_address import ClientAddresses
 from obscura.api.middleware import CLIENT_OF, answering, on_response_prepare
@@ -105,12 +103,10 @@ async def parts() -> Mapping[str, Part]:
 
 
 def send_us(seconds: int, connections: int) -> float:
-    """Microseconds that a node's process takes for one send, kept busy by wrk."""
-    with tempfile.TemporaryDirectory() as folder, node() as relay:
-        token, recipient = asyncio.run(register_pair(relay.port))
-        script = write_script(Path(folder), token)
-        url = f"http://127.0.0.1:{relay.port}/v1/messages/{recipient}"
-        return 1e6 / requests_per_second(url, script, seconds, connections)
+    """Microseconds that a busy node's process works for one send."""
+    with relay() as one:
+        load = ("--duration", seconds, "--concurrency", connections, "--processes", 1)
+        return cpu_us_per_message(bench("send", *one.urls, *one.pids, *load))
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.tables import QUICK_NOTE, latencies, setup, size, table
+from benchmarks.workers import CPUS_FOR_ALL
 
 _HEADS = ("operation", "per second", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms")
 
@@ -37,8 +38,14 @@ counts from when each was to be sent.
 {relay}
 ![Throughput and latency of relaying over time](relay.svg)
 
-One node relayed {one_node:,.0f} messages a second, two {two_nodes:,.0f}. {isolation}
+One node relayed {one_node:,.0f} messages a second, two {two_nodes:,.0f}: nodes, Redis and the generator shared
+{cpus} CPUs.
 
+## A second worker
+
+The same load on a node with `OBSCURA_WORKERS=1` and with `OBSCURA_WORKERS=2`, in turns. {isolation}
+
+{workers}
 ## A backlog
 
 {pending:,} messages wait for each of {users} users, who connect at once, drain and ack. The reference is an aiohttp
@@ -89,7 +96,9 @@ def render(found: dict[str, Any]) -> str:
         ),
         one_node=delivery["one_node"]["per_second"],
         two_nodes=delivery["maximum"]["per_second"],
-        isolation=isolation(found["machine"]["cpus"]),
+        cpus=found["machine"]["cpus"],
+        isolation=isolation(found["workers"], found["machine"]["cpus"]),
+        workers=_workers(found["workers"]),
         pending=plan["pending"],
         users=found["backlog"]["ours"][0]["options"]["users"],
         backlog=_beside(found["backlog"], "frames/s", "obscura", "bare echo"),
@@ -109,21 +118,29 @@ def render(found: dict[str, Any]) -> str:
     )
 
 
-def isolation(cpus: int) -> str:
-    """What two nodes over one can show on a machine."""
-    if cpus < 5:
+def isolation(workers: dict[str, Any], cpus: int) -> str:
+    """How Redis and the generator were kept out of the way of the workers."""
+    if workers["share"] is not None:
         return (
-            f"Nodes, Redis and generator want five CPUs to have one each, and there are {cpus}: "
-            "the step from one to two cannot show here."
+            f"So that\n{cpus} CPUs leave Redis and the generator what they need, a control group held each worker to "
+            f"{workers['share']:.0%} of one."
         )
-    return f"There were {cpus} CPUs for two nodes, Redis and the generator; nothing was pinned."
+    if can_show_scaling(workers, cpus):
+        return f"There were\n{cpus} CPUs for workers, Redis and generator; nothing was pinned or held back."
+    return (
+        f"With {cpus}\nCPUs for workers, Redis and generator, and no control groups to hold them, it cannot show here."
+    )
+
+
+def can_show_scaling(workers: dict[str, Any], cpus: int) -> bool:
+    """Whether a second worker found a core to work on."""
+    return workers["share"] is not None or cpus >= CPUS_FOR_ALL
 
 
 def _targets(found: dict[str, Any]) -> str:
     delivery, idle = found["delivery"], found["idle"]
     latency = delivery["half"]["operations"]["deliver"]["latency_ms"]
-    nodes = delivery["maximum"]["per_second"] / delivery["one_node"]["per_second"]
-    cpus = found["machine"]["cpus"]
+    workers, cpus = found["workers"], found["machine"]["cpus"]
     rows = [
         _at_least("sending, of a bare handler", 0.65, found["send"]["ratio"]),
         ["the same, each write on disk before its answer", "", f"{found['send']['synced_ratio']:.2f}", ""],
@@ -136,10 +153,8 @@ def _targets(found: dict[str, Any]) -> str:
         _at_most("failed reconnects", 0, sum(idle["reconnect"]["errors"].values())),
         *(_at_most(f"growth with {what}", 1.15, found[part]["ratio"]) for part, what in _GROWN.items()),
     ]
-    if cpus >= 5:
-        rows.append(_at_least("two nodes over one", 1.7, nodes))
-    else:
-        rows.append(["two nodes over one", "at least 1.7", f"{nodes:.2f}", f"not to be shown on {cpus} CPUs"])
+    scaling = _at_least("two workers over one", 1.7, workers["ratio"])
+    rows.append(scaling if can_show_scaling(workers, cpus) else [*scaling[:3], f"not to be shown on {cpus} CPUs"])
     return table(("what", "target", "measured", "met"), rows)
 
 
@@ -172,6 +187,14 @@ def _beside(pair: dict[str, Any], unit: str, ours: str, bare: str) -> str:
         rows.append([f"{ours}, `appendfsync always`", f"{median(rates):,.0f}", rounds, ""])
         rows.append(["ratio", f"{pair['synced_ratio']:.2f}", "", ""])
     return table(("server", unit, "rounds", "generator, of a core"), rows)
+
+
+def _workers(workers: dict[str, Any]) -> str:
+    rows = [
+        [name, f"{median(workers[name]):,.0f}", ", ".join(f"{rate:,.0f}" for rate in workers[name])]
+        for name in ("one", "two")
+    ]
+    return table(("workers", "messages/s", "rounds"), [*rows, ["ratio", f"{workers['ratio']:.2f}", ""]])
 
 
 def _idle(idle: dict[str, Any]) -> str:

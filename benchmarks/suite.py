@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import growth, memory, paths, performance_page, scaling_page, sockets
+from benchmarks import growth, memory, paths, performance_page, scaling_page, sockets, workers
 from obscura.store.redis_binary import find_redis_server
 
 _LIBRARIES = ("aiohttp", "uvloop", "hiredis", "redis", "hdrhistogram")
@@ -50,6 +50,7 @@ def measure(plan: Plan, docs: Path) -> dict[str, Any]:
         "send": lambda: paths.send(plan.seconds, plan.rounds, docs / "send.svg"),
         "delivery": lambda: paths.delivery(plan.seconds, docs / "relay.svg"),
         "backlog": lambda: paths.backlog(plan.seconds, plan.rounds, plan.pending),
+        "workers": lambda: workers.scaling(plan.seconds, plan.rounds, machine()["cpus"]),
         "others": lambda: paths.others(plan.seconds, docs / "mixed.svg"),
         "idle": lambda: sockets.idle(plan.sockets, reconnects_per_sec),
         "memory": lambda: memory.weigh(plan.weighed),
