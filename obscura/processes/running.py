@@ -41,12 +41,18 @@ async def run_until_signalled(server: Server, on_started: Callable[[], None]) ->
     """
     task = asyncio.current_task()
     assert task is not None
+    signalled = asyncio.Event()
+
+    def leave() -> None:
+        signalled.set()  # before Python 3.12 asyncio.wait_for, as in redis-py, may lose a cancellation while it starts
+        task.cancel()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, leave)
     try:
         await server.start()
         on_started()
-        await asyncio.Event().wait()
+        await signalled.wait()
     except asyncio.CancelledError:
         task.uncancel()
     finally:
