@@ -16,6 +16,7 @@ from obscura.store import keyspace
 from obscura.v1.obscura_pb2 import EncryptedMessage, Envelope, PreKeyStatus, WebSocketFrame
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import Api, Socket, User, ack_frame, encrypted
+from tests.support.inbox import contents_of, size_of
 from tests.support.inspection import inbox_of, metric, uuid_of
 from tests.support.keys import Device, one_time_keys
 from tests.support.proxy import Proxy
@@ -345,6 +346,26 @@ async def test_an_ack_of_nothing_is_fine(api: Api, redis_server: RedisServer) ->
     await open_after(socket, alice, bob)
     await socket.close()
     assert (await (await bob.connect()).envelope()).id == kept.id
+
+
+async def test_every_kind_of_ack_takes_its_bytes_off(api: Api, redis_server: RedisServer) -> None:
+    """Of what was read from the inbox, pushed live, named in capitals, or had on an earlier socket and acked at once."""
+    alice, bob = await api.register(), await api.register()
+    await alice.deliver(bob, b"read", b"in capitals, this one", b"of an earlier socket")
+    earlier = await bob.connect()
+    of_earlier_socket = (await earlier.envelopes(3))[2]
+    await earlier.close()
+    socket = await raw(bob)
+    await socket.send(BINARY, ack_frame(of_earlier_socket.id))
+    read, in_capitals = await socket.envelopes(2)
+    await alice.deliver(bob, b"pushed live, and larger than the others", b"kept")
+    while (live := (await socket.envelopes(1))[0]).message.content != b"pushed live, and larger than the others":
+        pass  # the third may have been on its way already
+    for message_id in (read.id, in_capitals.id.upper(), live.id):
+        await socket.send(BINARY, ack_frame(message_id))
+    with redis_server.client as client:
+        await eventually(lambda: contents_of(client, bob) == [b"kept"])
+        assert size_of(client, bob) == len(encrypted(b"kept"))
 
 
 async def test_acks_are_written_by_count(
