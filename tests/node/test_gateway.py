@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import jwt
 import pytest
+from redis import Redis
 
 from obscura.frames import EntryId, MessageIds
 from obscura.gateway.session import Session
@@ -348,8 +349,8 @@ async def test_an_ack_of_nothing_is_fine(api: Api, redis_server: RedisServer) ->
     assert (await (await bob.connect()).envelope()).id == kept.id
 
 
-async def test_every_kind_of_ack_takes_its_bytes_off(api: Api, redis_server: RedisServer) -> None:
-    """Of what was read from the inbox, pushed live, named in capitals, or had on an earlier socket and acked at once."""
+async def test_every_kind_of_ack_takes_its_bytes_off(api: Api, redis: Redis) -> None:
+    """Of what was read from the inbox, pushed live, named in capitals, or had on an earlier socket."""
     alice, bob = await api.register(), await api.register()
     await alice.deliver(bob, b"read", b"in capitals, this one", b"of an earlier socket")
     earlier = await bob.connect()
@@ -363,9 +364,8 @@ async def test_every_kind_of_ack_takes_its_bytes_off(api: Api, redis_server: Red
         pass  # the third may have been on its way already
     for message_id in (read.id, in_capitals.id.upper(), live.id):
         await socket.send(BINARY, ack_frame(message_id))
-    with redis_server.client as client:
-        await eventually(lambda: contents_of(client, bob) == [b"kept"])
-        assert size_of(client, bob) == len(encrypted(b"kept"))
+    await eventually(lambda: contents_of(redis, bob) == [b"kept"])
+    assert size_of(redis, bob) == len(encrypted(b"kept"))
 
 
 async def test_acks_are_written_by_count(
