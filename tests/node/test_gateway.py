@@ -349,7 +349,7 @@ async def test_an_ack_of_nothing_is_fine(api: Api, redis_server: RedisServer) ->
     assert (await (await bob.connect()).envelope()).id == kept.id
 
 
-async def test_every_kind_of_ack_takes_its_bytes_off(api: Api, redis: Redis) -> None:
+async def test_every_kind_of_ack_takes_its_bytes_off(api: Api, redis_server: RedisServer) -> None:
     """Of what was read from the inbox, pushed live, named in capitals, or had on an earlier socket."""
     alice, bob = await api.register(), await api.register()
     await alice.deliver(bob, b"read", b"in capitals, this one", b"of an earlier socket")
@@ -364,8 +364,9 @@ async def test_every_kind_of_ack_takes_its_bytes_off(api: Api, redis: Redis) -> 
         pass  # the third may have been on its way already
     for message_id in (read.id, in_capitals.id.upper(), live.id):
         await socket.send(BINARY, ack_frame(message_id))
-    await eventually(lambda: contents_of(redis, bob) == [b"kept"])
-    assert size_of(redis, bob) == len(encrypted(b"kept"))
+    with Redis(unix_socket_path=str(redis_server.path)) as redis:
+        await eventually(lambda: contents_of(redis, bob) == [b"kept"])
+        assert size_of(redis, bob) == len(encrypted(b"kept"))
 
 
 async def test_acks_are_written_by_count(

