@@ -11,23 +11,15 @@
 local account   = KEYS[1] -- hash
 local inbox     = KEYS[2] -- stream
 
-local after     = ARGV[1] -- entry id, exclusive
+local start     = ARGV[1] -- where messages_survey.lua says that the page begins
 local max_count = tonumber(ARGV[2])
 local max_bytes = tonumber(ARGV[3]) -- at least one entry is returned, however large
-local ttl_ms    = tonumber(ARGV[4]) -- older entries are skipped: expired, waiting for the clean-up
-
-local now = redis.call('TIME')
-local expired_ms = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000) - ttl_ms
-local start = '(' .. after
-if tonumber(string.match(after, '^%d+')) < expired_ms then
-  start = string.format('%.0f', expired_ms)
-end
 
 -- Entries at a time: one, then as many as fit by the largest so far, but few. With bodies of up to
 -- 2 MiB a large COUNT would copy far more than is sent.
 local MAX_AT_ONCE = 10
 
-local page = {after, 0}
+local page = {'0-0', 0}
 local bytes, largest, at_once = 0, 0, 1
 while #page - 2 < max_count and bytes < max_bytes do
   local entries = redis.call('XRANGE', inbox, start, '+', 'COUNT', math.min(at_once, max_count + 2 - #page))

@@ -133,7 +133,7 @@ class MessageStore:
         position, complete, *entries = await self._scripts.run(
             "messages_read",
             keys=[account, inbox],
-            args=[str(after), max_count, max_bytes, self._limits.ttl_ms],
+            args=[start, max_count, max_bytes],
         )
         return Page(
             [Entry(EntryId.parse(entry_id), sender, body) for entry_id, sender, body in entries],

@@ -64,7 +64,7 @@ class Inbox:
         self, after: bytes | str = "0-0", *, max_count: int = 100, max_bytes: int = 1 << 20, ttl_ms: int = DAY_MS
     ) -> tuple[bytes, bool, list[bytes]]:
         """Where the page ends, whether anything lies beyond it, and its bodies."""
-        keys, args = [self.account, self.stream], [after, max_count, max_bytes, ttl_ms]
+        keys, args = [self.account, self.stream], [self.survey(after, ttl_ms)[0], max_count, max_bytes]
         position, complete, *entries = self.scripts.run("messages_read", keys, args)
         assert all(entry[1] == SENDER.encode() for entry in entries)
         return position, bool(complete), [entry[2] for entry in entries]
