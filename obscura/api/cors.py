@@ -11,8 +11,8 @@ from aiohttp import hdrs, web
 from obscura.api.middleware import REQUEST_ID_HEADER, Handler
 from obscura.errors import Forbidden
 
-_ALLOWED_HEADERS = f"Authorization, Content-Type, Idempotency-Key, Range, {REQUEST_ID_HEADER}"
-_EXPOSED_HEADERS = f"Content-Range, Retry-After, {REQUEST_ID_HEADER}"
+_ALLOWED_HEADERS = f"Authorization, Content-Type, Idempotency-Key, If-None-Match, If-Range, Range, {REQUEST_ID_HEADER}"
+_EXPOSED_HEADERS = f"Accept-Ranges, Content-Range, ETag, Retry-After, {REQUEST_ID_HEADER}"
 _MAX_AGE_SECS = 600  # browsers ask before every request otherwise
 
 
