@@ -181,6 +181,7 @@ JANITOR_INTERVAL = Gauge("obscura_janitor_interval_seconds", "The pause between 
 
 READY = Gauge("obscura_ready", "Whether this process has Redis, hears its events and is not leaving.")
 WORKER_RESTARTS = _counter("obscura_worker_restarts", "Times that a worker process was started again.")
+WORKER_HANGS = _counter("obscura_worker_hangs", "Times that a worker process answered nothing and was killed.")
 
 SPANS_EXPORTED = _counter("obscura_trace_spans_exported", "Spans that the collector took.")
 SPANS_DROPPED = _counter("obscura_trace_spans_dropped", "Spans thrown away since the collector was away or slow.")

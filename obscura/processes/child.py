@@ -14,10 +14,12 @@ import orjson
 from obscura.config_types import ENV_PREFIX
 from obscura.errors import ObscuraError, StartupError
 from obscura.processes.shares import Assignment
+from obscura.store.link import end_tasks
 
 # -P: the directory it happens to run in is no place to import from.
 _COMMAND = (sys.executable, "-P", "-c", "import sys; from obscura.processes.worker import main; sys.exit(main())")
 _MAX_LINE_BYTES = 2**24  # the metrics of one process
+_START_SECS = 60.0  # much more than the busiest machine takes
 
 
 class WorkerSilent(ObscuraError):
@@ -25,13 +27,19 @@ class WorkerSilent(ObscuraError):
 
 
 class Child:
-    """One worker process, from its start to its end. `worker.py` says what is spoken with it."""
+    """One worker process, from its start to its end. `worker.py` says what is spoken with it.
+
+    Attributes:
+        lines_heard: How many lines it has said, whatever they were. One that hangs says none.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process, channel: tuple[asyncio.StreamReader, asyncio.StreamWriter]):
         self._process = process
         self._reader, self._writer = channel
-        self._asking = asyncio.Lock()
         self._ids = count()
+        self._asked: dict[int, asyncio.Future[Any]] = {}
+        self._listening: asyncio.Task[None] | None = None
+        self.lines_heard = 0
 
     @classmethod
     async def spawn(cls, assignment: Assignment) -> Self:
@@ -69,15 +77,22 @@ class Child:
         """Wait until it serves.
 
         Raises:
-            StartupError: It cannot, for the reason it gave, or has ended without one.
+            StartupError: It cannot, for the reason it gave, or has ended without one, or
+                took too long and was killed.
         """
         try:
-            said = await self._read()
+            async with asyncio.timeout(_START_SECS):
+                said = await self._read()
         except WorkerSilent:
             code = await self.wait()
             raise StartupError(f"a worker process ended while it started, with exit code {code}") from None
+        except TimeoutError:
+            self.signal(signal.SIGKILL)
+            await self.wait()
+            raise StartupError(f"a worker process did not start within {_START_SECS:.0f} seconds") from None
         if "refused" in said:
             raise StartupError(said["refused"])
+        self._listening = asyncio.create_task(self._listen())
 
     async def ask(self, question: str, timeout_secs: float) -> Any:
         """Ask a worker that has started.
@@ -85,15 +100,41 @@ class Child:
         Raises:
             WorkerSilent: It is gone, or did not answer in time.
         """
+        answer = self._send(question)
         try:
-            async with asyncio.timeout(timeout_secs), self._asking:
-                asked = next(self._ids)
-                self._writer.write(orjson.dumps({"id": asked, "question": question}) + b"\n")
-                while (said := await self._read())["id"] != asked:
-                    pass  # that was the answer to an earlier question, too late
+            async with asyncio.timeout(timeout_secs):
+                return await answer
         except TimeoutError:
             raise WorkerSilent("no answer in time") from None
-        return said["answer"]
+
+    def poke(self) -> None:
+        """Have it say something, if it can: `lines_heard` rises then."""
+        with suppress(WorkerSilent):
+            self._send("alive")
+
+    def _send(self, question: str) -> asyncio.Future[Any]:
+        if self._listening is None or self._listening.done():
+            raise WorkerSilent("the worker has ended")
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        number = next(self._ids)
+        self._asked[number] = answer
+        answer.add_done_callback(lambda _: self._asked.pop(number, None))
+        self._writer.write(orjson.dumps({"id": number, "question": question}) + b"\n")
+        return answer
+
+    async def _listen(self) -> None:
+        """Hand out the answers, in whatever order they come, until it says no more."""
+        try:
+            while True:
+                said = await self._read()
+                asked = self._asked.get(said["id"])
+                if asked is not None and not asked.done():
+                    asked.set_result(said["answer"])
+        except WorkerSilent as silence:
+            for asked in list(self._asked.values()):
+                if not asked.done():
+                    asked.set_exception(silence)
+                    asked.exception()  # nobody waits for what a poke is answered
 
     async def _read(self) -> Any:
         try:
@@ -102,6 +143,7 @@ class Child:
             line = b""
         if not line:
             raise WorkerSilent("the worker has ended")
+        self.lines_heard += 1
         return orjson.loads(line)
 
     def signal(self, number: signal.Signals) -> None:
@@ -112,5 +154,6 @@ class Child:
     async def wait(self) -> int:
         """Wait for its end; returns the exit code."""
         code = await self._process.wait()
+        await end_tasks(self._listening)
         self._writer.close()
         return code

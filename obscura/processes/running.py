@@ -18,6 +18,9 @@ else:
 
 log = logging.getLogger(__name__)
 
+LAST_WORDS = signal.SIGUSR1
+"""Has a worker write what each of its threads is at, though its event loop hangs."""
+
 _OTHER_FILES = 200  # open beside one per socket: other requests, Redis, logs
 
 

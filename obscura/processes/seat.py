@@ -1,4 +1,4 @@
-"""One place among the workers of a node: filled again whenever its process dies."""
+"""One place among the workers of a node: filled again whenever its process dies, or hangs and is killed."""
 
 import asyncio
 import logging
@@ -8,9 +8,10 @@ from typing import Any
 from obscura.errors import StartupError
 from obscura.processes.child import Child, WorkerSilent
 from obscura.processes.metrics import NodeMetrics
+from obscura.processes.running import LAST_WORDS
 from obscura.processes.shares import Assignment
-from obscura.store.link import Backoff
-from obscura.telemetry import WORKER_RESTARTS
+from obscura.store.link import Backoff, end_tasks
+from obscura.telemetry import WORKER_HANGS, WORKER_RESTARTS
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +19,12 @@ _MAX_PAUSE_SECS = 10.0  # a start takes most of a second of a CPU
 _STEADY_SECS = 10.0  # a worker that served this long was not started in vain
 _METRICS_TIMEOUT_SECS = 5.0
 _FORCED_STOP_SECS = 1.0
+
+# A worker that says nothing at all for so many rounds in a row hangs: one on a busy machine is only slow.
+# Rounds, and not one deadline, so that what stops the supervisor too, as a debugger does, counts once.
+_ROUND_SECS = 5.0
+_SILENT_ROUNDS = 3
+_LAST_WORDS_SECS = 0.5
 
 
 class Seat:
@@ -90,7 +97,7 @@ class Seat:
         while True:
             assert self._child is not None
             started_at = clock()
-            exit_code = await self._child.wait()
+            exit_code = await _until_end(self._child)
             self._is_serving = False
             self._metrics.retire(self._child.pid)
             about = {"worker": self._assignment.number, "worker_pid": self._child.pid, "exit_code": exit_code}
@@ -109,6 +116,29 @@ class Seat:
             except (StartupError, OSError) as error:
                 about = {"worker": self._assignment.number, "reason": str(error)}
                 log.error("a worker could not be started again", extra=about)
+
+
+async def _until_end(child: Child) -> int:
+    """Wait for the end of a process, and bring it about when it hangs; returns the exit code."""
+    watching = asyncio.create_task(_kill_if_silent(child))
+    try:
+        return await child.wait()
+    finally:
+        await end_tasks(watching)
+
+
+async def _kill_if_silent(child: Child) -> None:
+    silent_rounds = 0
+    while silent_rounds < _SILENT_ROUNDS:
+        lines_heard = child.lines_heard
+        child.poke()
+        await asyncio.sleep(_ROUND_SECS)
+        silent_rounds = 0 if child.lines_heard > lines_heard else silent_rounds + 1
+    WORKER_HANGS.inc()
+    log.error("a worker hangs and is killed", extra={"worker_pid": child.pid})
+    child.signal(LAST_WORDS)
+    await asyncio.sleep(_LAST_WORDS_SECS)
+    child.signal(signal.SIGKILL)
 
 
 async def _end(child: Child, patience_secs: float) -> None:

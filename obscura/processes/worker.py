@@ -5,26 +5,28 @@ and then questions, up go the answers, one JSON value a line:
 
     {"number": 1, "settings": {...}}       the assignment, secrets included
     {"started": true}                      or {"refused": "<why it cannot start>"}
-    {"id": 7, "question": "readiness"}     or "metrics"
-    {"id": 7, "answer": ...}
+    {"id": 7, "question": "readiness"}     or "metrics", or "alive"
+    {"id": 7, "answer": ...}               as soon as it is known, whatever was asked before
 
 Nobody else can read it, and nothing of it shows in a process list. It ends with the
 supervisor, however that ends: then the worker leaves as on SIGTERM.
 """
 
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import orjson
 
 from obscura.api.management import own_metrics
 from obscura.errors import StartupError
 from obscura.node import Node
-from obscura.processes.running import new_event_loop, run_until_signalled, warn_of_few_open_files
+from obscura.processes.running import LAST_WORDS, new_event_loop, run_until_signalled, warn_of_few_open_files
 from obscura.processes.shares import Assignment
 from obscura.telemetry import set_up_logging
 
@@ -39,6 +41,7 @@ Answers = Mapping[str, Callable[[], Awaitable[object]]]
 def main() -> int:
     """Serve until told to leave; returns the exit code."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that goes is the supervisor's affair
+    faulthandler.register(LAST_WORDS)
     channel = socket.socket(fileno=os.dup(_STDIN))
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -57,7 +60,7 @@ async def _work(channel: socket.socket) -> int:
     set_up_logging(settings.log_level, settings.log_format)
     _number_log_lines(assignment.number)
     node = Node(settings, is_worker=True)
-    answers: Answers = {"readiness": node.readiness, "metrics": _metrics}
+    answers: Answers = {"readiness": node.readiness, "metrics": _metrics, "alive": _alive}
     answering = asyncio.create_task(_answer(reader, writer, answers))
 
     def on_started() -> None:
@@ -79,14 +82,19 @@ async def _work(channel: socket.socket) -> int:
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: Answers) -> None:
     """Answer until there is nobody to ask any more, and leave then."""
     try:
-        while line := await reader.readline():
-            asked = orjson.loads(line)
-            _tell(writer, {"id": asked["id"], "answer": await answers[asked["question"]]()})
-    except ConnectionError:
-        pass  # as good as the end
-    except Exception:
+        async with asyncio.TaskGroup() as answering:
+            while line := await reader.readline():
+                answering.create_task(_answer_one(writer, orjson.loads(line), answers))
+            raise EOFError
+    except* (EOFError, ConnectionError):
+        pass  # the supervisor is gone
+    except* Exception:
         log.exception("a question of the supervisor could not be answered")  # who will start another worker
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _answer_one(writer: asyncio.StreamWriter, asked: Mapping[str, Any], answers: Answers) -> None:
+    _tell(writer, {"id": asked["id"], "answer": await answers[asked["question"]]()})
 
 
 def _tell(writer: asyncio.StreamWriter, message: object) -> None:
@@ -95,6 +103,10 @@ def _tell(writer: asyncio.StreamWriter, message: object) -> None:
 
 async def _metrics() -> str:
     return (await own_metrics()).decode()
+
+
+async def _alive() -> bool:
+    return True
 
 
 def _number_log_lines(number: int) -> None:

@@ -15,6 +15,11 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from obscura.config import Settings
+from obscura.errors import StartupError
+from obscura.processes import child
+from obscura.processes.child import Child
+from obscura.processes.shares import Assignment
 from tests.conftest import JWT_SECRET
 from tests.support.client import Answer, Api, Socket, User
 from tests.support.inspection import inbox_of
@@ -28,6 +33,7 @@ from tests.support.waiting import DEADLINE_SECS, eventually
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked at in /proc")
 
 SLOW = 0.01  # per second: no token comes back during a test
+HANG_SECS = 60.0  # 20 until a hung worker is killed, and a start on a busy machine
 TRIES = 40  # connections after which each of two workers has surely had some
 
 StartServed = Callable[..., Awaitable[Served]]
@@ -177,6 +183,37 @@ async def test_a_worker_that_does_not_answer_is_none(start: StartServed, session
     finally:
         os.kill(hung, signal.SIGCONT)
     await eventually(lambda: says(management, "ok", "2 of 2"))
+    assert hung in workers_of(served.pid)
+
+
+async def test_a_worker_that_hangs_for_long_is_replaced(start: StartServed, fresh: aiohttp.ClientSession) -> None:
+    """One that neither ends nor answers is killed; the others serve, and no count goes back."""
+    served = await start()
+    api, management = Api(fresh, served.api_port), Api(fresh, served.management_port)
+    alice, bob = await api.register(), await api.register()
+    sockets = await sockets_on_both(bob, served)
+    await asyncio.gather(*(alice.send(bob, b"x") for _ in range(TRIES)))
+    assert (await figures(management))["obscura_messages_sent_total"] == TRIES
+
+    hung, other = [await worker_of(socket, served) for socket in sockets]
+    os.kill(hung, signal.SIGSTOP)
+    await eventually(lambda: not is_running(hung), HANG_SECS)
+    assert (await eventually(lambda: says(management, "ok", "2 of 2"), HANG_SECS)).status == 200
+    assert other in workers_of(served.pid)
+    await sockets_on_both(bob, served)
+    after = await figures(management)
+    assert after["obscura_messages_sent_total"] == TRIES
+    assert (after["obscura_worker_restarts_total"], after["obscura_worker_hangs_total"]) == (1, 1)
+
+
+async def test_a_process_that_never_comes_up_is_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its start has a deadline, after which nothing of it is left."""
+    monkeypatch.setattr(child, "_COMMAND", (sys.executable, "-c", "input(); input()"))
+    monkeypatch.setattr(child, "_START_SECS", 0.5)
+    silent = await Child.spawn(Assignment(1, Settings()))
+    with pytest.raises(StartupError, match="did not start within"):
+        await silent.until_started()
+    assert not is_running(silent.pid)
 
 
 @pytest.mark.parametrize("redis", ["external", "embedded"])
