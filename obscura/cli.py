@@ -20,6 +20,7 @@ from obscura.config import SETTINGS, Settings, load
 from obscura.config_types import Setting
 from obscura.errors import StartupError
 from obscura.inspect.command import inspect
+from obscura.logs import set_up_logging
 from obscura.node import Node
 from obscura.processes.running import (
     new_event_loop,
@@ -28,7 +29,6 @@ from obscura.processes.running import (
     warn_of_few_open_files,
 )
 from obscura.processes.supervisor import Supervisor
-from obscura.telemetry import set_up_logging
 
 _USAGE = """\
 usage: obscura serve [--config FILE] [--SETTING VALUE ...]

@@ -22,7 +22,8 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from obscura.telemetry import SPANS_DROPPED, SPANS_EXPORTED, Seldom, trace_id
+from obscura.logs import Seldom, trace_id
+from obscura.telemetry import SPANS_DROPPED, SPANS_EXPORTED
 
 _MAX_WAITING = 4096  # spans, of some 2 KiB each
 _MAX_AT_ONCE = 512

@@ -19,8 +19,8 @@ from aiohttp.helpers import rfc822_formatted_time
 from obscura.api.bodies import read_arrived
 from obscura.api.middleware import NOT_CACHED, REQUEST_ID_HEADER, SECURITY_HEADERS, add_headers, require_bearer
 from obscura.crypto.tokens import AccessClaims
+from obscura.logs import request_id
 from obscura.services.messages import Messages
-from obscura.telemetry import request_id
 
 # Only ids in their canonical form: they go into Redis's keys as they are.
 _PATH = re.compile(r"/v1/messages/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")

@@ -24,7 +24,8 @@ from obscura.errors import (
     Unauthorized,
     Unavailable,
 )
-from obscura.telemetry import REQUESTS, REQUESTS_ABORTED, SERVER_ERRORS, Seldom, new_request_id, request_id
+from obscura.logs import Seldom, new_request_id, request_id
+from obscura.telemetry import REQUESTS, REQUESTS_ABORTED, SERVER_ERRORS
 from obscura.tracing import Tracing, serving
 from obscura.wire import error_body
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from obscura.logs import JsonFormatter
 from obscura.node import Node
-from obscura.telemetry import JsonFormatter
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import PASSWORD, Api, encrypted, exchange
 from tests.support.keys import Device, one_time_keys

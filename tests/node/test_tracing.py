@@ -186,7 +186,7 @@ async def test_no_span_says_who_it_was(taking: Collector, traced: Api) -> None:
 
 async def test_log_lines_name_the_trace(taking: Collector, traced: Api, caplog: pytest.LogCaptureFixture) -> None:
     """So that one leads to the other."""
-    from obscura.telemetry import JsonFormatter
+    from obscura.logs import JsonFormatter
 
     caplog.set_level(logging.DEBUG, logger="obscura")
     caplog.handler.setFormatter(JsonFormatter())

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from obscura.telemetry import JsonFormatter, Seldom, TextFormatter, request_id, set_up_logging
+from obscura.logs import JsonFormatter, Seldom, TextFormatter, request_id, set_up_logging
 
 NASTY = "first\nsecond\r\n\x1b[31mred\x00 \ud800 é"
 
