@@ -33,6 +33,7 @@ LABEL_VALUES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "READONLY",
         )
     },
+    "obscura_redis_redirections": {"kind": ("ASK", "MOVED", "TRYAGAIN")},
     "obscura_janitor_sweeps": {
         "kind": ("messages", "attachments"),
         "outcome": ("done", "elsewhere", "failed", "lease lost"),
@@ -102,6 +103,9 @@ REDIS_MEMORY_USED = Gauge(
 )
 REDIS_CONNECTED = Gauge("obscura_redis_connected", "Whether the command connection stands.")
 REDIS_RECONNECTS = _counter("obscura_redis_reconnects", "Times the command connection was made again.")
+REDIS_REDIRECTIONS = _counter("obscura_redis_redirections", "Commands that a master of a Cluster did not take, by why.")
+REDIS_MASTER_SWITCHES = _counter("obscura_redis_master_switches", "Times that Sentinel led to another master.")
+REDIS_SLOT_CHANGES = _counter("obscura_redis_slot_changes", "Times that slots of a Cluster had changed owners.")
 EMBEDDED_RESTARTS = _counter("obscura_embedded_redis_restarts", "Times the node's own redis-server ended by itself.")
 
 PRE_KEYS_LOW = _counter("obscura_pre_keys_low", "Bundle fetches that took an account below the threshold.")

@@ -21,6 +21,7 @@ from obscura.store.connection import Connection
 from obscura.store.link import REPLY_TIMEOUT_SECS, Argument, all_of, end_tasks
 from obscura.store.servers import Address, ClusterAddresses, FixedServer, ask
 from obscura.store.slots import SLOTS, Owners, parse_owners, parse_redirection, slot_of, slot_of_key
+from obscura.telemetry import REDIS_REDIRECTIONS, REDIS_SLOT_CHANGES
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +124,7 @@ class Cluster:
         """Send a command where its refusal says, until somebody runs it or refuses it as such."""
         pause_secs = 0.0  # the first goes at once; those that lead in a circle do not keep the servers busy
         while redirection := parse_redirection(str(refusal), asked):
+            REDIS_REDIRECTIONS.labels(redirection.kind).inc()
             await asyncio.sleep(max(pause_secs, _SLOT_UNDER_WAY_SECS if redirection.kind == "TRYAGAIN" else 0))
             pause_secs = _SLOT_UNDER_WAY_SECS
             asked = redirection.address or self._by_slot[slot]
@@ -183,6 +185,7 @@ class Cluster:
         for address in set(self._connected) - {*owners.masters, *self._redirected}:
             self._leave(address)
         if has_changed:
+            REDIS_SLOT_CHANGES.inc()
             log.warning("the owners of slots in the Cluster have changed", extra={"masters": len(self.masters)})
             self.on_change()
 

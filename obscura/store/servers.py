@@ -21,6 +21,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from obscura.config_types import split_hosts
 from obscura.errors import StartupError, StoreUnavailable
+from obscura.telemetry import REDIS_MASTER_SWITCHES
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +126,7 @@ class SentinelMaster:
             for address in addresses(url, _SENTINEL_PORT)
         ]
         self._made: list[tuple[_Configuration, asyncio.Transport]] = []
+        self._newest: _Configuration | None = None  # of those that led to a master
 
     async def connect(self) -> Any:
         known = await self._discover()
@@ -134,6 +136,7 @@ class SentinelMaster:
         if role != b"master":
             await connection.disconnect(nowait=True)
             raise StoreUnavailable("who Sentinel takes for the master is none any more, or not yet")
+        self._note(known)
         self._made = [(by, transport) for by, transport in self._made if not transport.is_closing()]
         self._made.append((known, connection._writer.transport))
         return connection
@@ -155,6 +158,13 @@ class SentinelMaster:
     async def close(self) -> None:
         for sentinel in self._sentinels:
             await sentinel.leave()
+
+    def _note(self, known: "_Configuration") -> None:
+        if self._newest is not None and known.epoch < self._newest.epoch:
+            return  # of Sentinels that lag
+        if self._newest is not None and known.master != self._newest.master:
+            REDIS_MASTER_SWITCHES.inc()
+        self._newest = known
 
     async def _discover(self) -> "_Configuration":
         asking = [asyncio.create_task(sentinel.configuration()) for sentinel in self._sentinels]

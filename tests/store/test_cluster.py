@@ -129,6 +129,34 @@ async def test_a_command_finds_its_key_while_its_slot_is_moved(redis_cluster: Cl
             assert [client.get(key) for key in (first, second, other)] == ["new"] * 3
 
 
+async def test_redirections_are_counted_by_kind(redis_cluster: ClusterRedis) -> None:
+    """ASK and TRYAGAIN while a slot is on its way, MOVED and the new owner when it is there."""
+    tag = f"test:{{{uuid4()}}}"
+    first, second = f"{tag}:1", f"{tag}:2"
+
+    def redirections() -> dict[str, float]:
+        return {kind: metric("obscura_redis_redirections_total", kind=kind) for kind in ("ASK", "TRYAGAIN", "MOVED")}
+
+    async with listening(redis_cluster.url) as ear:
+        call = ear.commands.call
+        await call("EVAL", TWO_KEYS, 2, first, second, "old")
+        before, changes = redirections(), metric("obscura_redis_slot_changes_total")
+        migration = Migration(redis_cluster, first)
+        migration.begin()
+        migration.move(first)
+        await call("GET", first)
+        assert redirections() == {**before, "ASK": before["ASK"] + 1}
+        waiting = asyncio.create_task(call("EVAL", TWO_KEYS, 2, first, second, "new"))
+        await eventually(lambda: redirections()["TRYAGAIN"] > before["TRYAGAIN"])
+        migration.move(second)
+        await waiting
+        assert redirections()["MOVED"] == before["MOVED"]
+        migration.end()
+        await call("GET", first)
+        assert redirections()["MOVED"] == before["MOVED"] + 1
+        await eventually(lambda: metric("obscura_redis_slot_changes_total") == changes + 1)
+
+
 async def test_a_slot_that_stays_half_moved_is_unavailable(redis_cluster: ClusterRedis) -> None:
     """A script whose keys lie apart is not tried for ever, nor refused as wrong."""
     tag = f"test:{{{uuid4()}}}"

@@ -12,6 +12,7 @@ from obscura.errors import StartupError, StoreUnavailable
 from obscura.store.servers import SentinelMaster
 from tests.support.balancers import free_port
 from tests.support.groups import Ear, listening, started
+from tests.support.inspection import metric
 from tests.support.redis7 import MASTER_NAME, RedisProcess, SentinelProcess, SentinelRedis
 from tests.support.waiting import eventually
 
@@ -94,13 +95,14 @@ async def test_an_old_master_that_lives_on_is_left(group: SentinelRedis) -> None
     """After a manual failover: commands and events move, also those of a node that only reads."""
     mine = channel()
     async with listening(group.url, mine) as ear:
-        old = group.master
+        old, switches = group.master, metric("obscura_redis_master_switches_total")
         with group.sentinels[0].client() as client:
             client.execute_command("SENTINEL", "FAILOVER", MASTER_NAME)
         await eventually(lambda: group.master is not old, RECOVERY_SECS)
         await eventually(lambda: has_moved(ear, old), RECOVERY_SECS)
         await recovered(ear, mine)
         assert await ear.commands.call("SET", mine, "x") == b"OK"
+        assert metric("obscura_redis_master_switches_total") == switches + 1
         await repair(group)
 
 
