@@ -28,7 +28,8 @@ _FOLDS: tuple[tuple[str, Fold], ...] = (
     ("_info", max),  # always 1: it says what runs, not how many
     ("_created", min),  # a time: since when the node has counted
     ("_start_time_seconds", min),  # likewise
-    ("_max_fds", max),  # a limit that each process has for itself
+    ("_max_fds", max),  # a limit that each process has for itself, the same for all
+    ("_open_fds", max),  # to compare with it: of the process that is nearest
     ("_connected", min),  # all of them, or the node is not
     ("_ready", min),  # likewise
     ("_ratio", max),  # a share of what they have in common
