@@ -1,15 +1,11 @@
 """`obscura inspect`: what it shows of real nodes, and what it ends."""
 
 import asyncio
-import json
-import os
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -19,31 +15,10 @@ from obscura.node import Node
 from obscura.store import keyspace
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import PASSWORD, Api, User
+from tests.support.operator import Run, shell
 from tests.support.redis import RedisServer
 
-DEADLINE_SECS = 20.0
 PREVIOUS_CALL = "kept for a day"  # an idempotency key
-
-
-@dataclass
-class Run:
-    """What a run of the command left behind."""
-
-    exit_code: int
-    output: str
-    errors: str
-
-    @property
-    def json(self) -> Any:
-        assert self.exit_code == 0, self.errors
-        return json.loads(self.output)
-
-    @property
-    def refusal(self) -> str:
-        """The one sentence of a run that was refused."""
-        assert (self.exit_code, self.output) == (1, "")
-        (line,) = self.errors.splitlines()
-        return line.removeprefix("obscura: ")
 
 
 Inspect = Callable[..., Awaitable[Run]]
@@ -282,36 +257,21 @@ async def test_a_wrong_flag_is_refused(run: Inspect) -> None:
     assert "Redis is not available" in (await run("stats", "--redis-url", "unix:///nowhere/redis.sock")).refusal
 
 
-async def shell(folder: Path, *words: str) -> Run:
-    """Run the command as an operator does, with nothing set but the data directory."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("OBSCURA_")}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "obscura", "inspect", *words),
-        env=inherited | {"OBSCURA_DATA_DIR": str(folder)},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(DEADLINE_SECS):
-        output, errors = await process.communicate()
-    assert process.returncode is not None
-    return Run(process.returncode, output.decode(), errors.decode())
-
-
 async def test_the_own_redis_of_a_running_server_is_found(
     start_node: StartNode, connect_api: Callable[[Node], Api], short_dir: Path
 ) -> None:
     """With nothing but the data directory, while the server runs on it and keeps its lock."""
     api = connect_api(await start_node(redis_url=None, jwt_secret="", data_dir=short_dir))
     user = await api.register()
-    assert (await shell(short_dir, "user", user.name, "--json")).json["id"] == user.id
-    assert (await shell(short_dir, "delete-user", user.id, "--yes")).exit_code == 0
+    assert (await shell("user", user.name, "--json", data_dir=short_dir)).json["id"] == user.id
+    assert (await shell("delete-user", user.id, "--yes", data_dir=short_dir)).exit_code == 0
     assert (await api.login(user.name, PASSWORD)).status == 401
 
 
 async def test_a_data_directory_without_a_server_is_left_alone(short_dir: Path) -> None:
     """One sentence names it; nothing is made there and nothing started."""
     folder = short_dir / "data"
-    said = (await shell(folder, "stats")).refusal
+    said = (await shell("stats", data_dir=folder)).refusal
     assert said.startswith(f"no server answers in the data directory {folder}: start one there")
     assert not folder.exists()
 

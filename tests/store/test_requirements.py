@@ -5,10 +5,17 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from obscura.errors import StartupError
+from obscura.store import redis_binary
 from obscura.store.commands import SingleServer
+from obscura.store.database import Database
 from obscura.store.requirements import check_info, check_servers
 from obscura.store.servers import FixedServer
+from obscura.store.slots import SLOTS
+from tests.support.balancers import free_port
 from tests.support.redis import RedisServer
+
+BUS_OFFSET = 10_000  # how far the port of the Cluster's bus lies from the other one; Redis 6.2 knows no option for it
+MAX_PORT = 65_535
 
 
 @pytest.fixture
@@ -71,6 +78,32 @@ def test_a_redis_that_is_too_old_is_refused(version: str) -> None:
     """The scripts need commands of 6.2."""
     with pytest.raises(StartupError, match=f"Redis {version} is too old"):
         check_info({"redis_version": version})
+
+
+@pytest.fixture
+def old_cluster() -> Iterator[str]:
+    """The address of a Cluster of one server of Redis 6.2, the one that the `embedded` extra brings."""
+    program = redis_binary._bundled()
+    if program is None or redis_binary._version(program) >= (7, 0):
+        pytest.skip("there is no redis-server 6.2 on this machine")
+    port = next(port for port in iter(free_port, None) if port + BUS_OFFSET <= MAX_PORT)
+    server = RedisServer(program)
+    try:
+        server.start("--port", str(port), "--bind", "127.0.0.1", "--cluster-enabled", "yes")
+        with server.client as client:
+            client.execute_command("CLUSTER ADDSLOTS", *range(SLOTS))
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.remove()
+
+
+@pytest.mark.parametrize("scheme", ["redis+cluster", "redis"])
+async def test_a_cluster_without_sharded_events_is_refused(old_cluster: str, scheme: str) -> None:
+    """It would do everything but deliver; one sentence says which version is needed, also for one addressed alone."""
+    database = Database(f"{scheme}://{old_cluster}", "node", 0, lambda *_: None, lambda *_: None)
+    with pytest.raises(StartupError, match=r"^Redis 6\.2\.\d+ is too old for a Cluster: 7\.0 or later is needed$"):
+        await database.start()
+    await database.stop()
 
 
 @pytest.mark.parametrize("version", ["6.2.0", "7.0.15", "7.2.4", "8.0", "10.1.0"])

@@ -1,5 +1,6 @@
 """Two nodes over a Cluster: all that a relay does, over both of them."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
@@ -12,9 +13,10 @@ from obscura.node import Node
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import Api
 from tests.support.groups import owner_of, repair, started
+from tests.support.inspection import metric
 from tests.support.keys import Device, one_time_keys
 from tests.support.outages import is_refusal, patiently
-from tests.support.redis7 import ClusterRedis
+from tests.support.redis7 import ClusterRedis, RedisProcess
 from tests.support.waiting import eventually
 
 
@@ -98,6 +100,33 @@ async def test_an_operator_sees_all_of_it(
         assert await socket.close_code() == 4003
         await relay.removal.delete_account(subject.user_id, subject.username)
         assert (await alice.send(bob, b"too late")).status == 404
+
+
+async def test_sends_survive_a_flush_of_the_scripts(apis: tuple[Api, Api], redis_cluster: ClusterRedis) -> None:
+    """On all masters, again and again: each message is stored, once, and in the order of its sender."""
+    here, there = apis
+    alice = await here.register()
+    recipients = [await there.register() for _ in range(6)]
+    assert len({owner_of(redis_cluster, f"obscura:{{{user.id}}}:account").port for user in recipients}) > 1
+    contents = [b"%d" % number for number in range(200)]
+    sockets = [await user.connect() for user in recipients]
+    masters, loaded, flushes = redis_cluster.masters, metric("obscura_redis_scripts_loaded_total"), 0
+    sending = asyncio.gather(*(alice.deliver(user, *contents) for user in recipients))
+    while not sending.done():
+        await asyncio.gather(*(asyncio.to_thread(flush_scripts, master) for master in masters))
+        flushes += 1
+    await sending
+    assert flushes > 1
+    assert metric("obscura_redis_scripts_loaded_total") > loaded
+    for user, socket in zip(recipients, sockets, strict=True):
+        await alice.deliver(user, b"last")
+        envelopes = await socket.envelopes(len(contents) + 1)
+        assert [envelope.message.content for envelope in envelopes] == [*contents, b"last"]
+
+
+def flush_scripts(server: RedisProcess) -> None:
+    with server.client() as client:
+        client.script_flush("SYNC")
 
 
 async def test_a_master_that_dies_is_replaced_under_the_nodes(
