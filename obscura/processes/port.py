@@ -14,9 +14,10 @@ _SHARED = getattr(socket, "SO_REUSEPORT", None)
 class ReservedPort:
     """A port that is bound but not listened on: processes of this user may share it, and nobody else gets it.
 
-    Sharing would let a second node take it too, and half of the clients of the first. So it
-    is bound as a port of one's own, which fails where anybody listens, and opened to sharing
-    after that.
+    Sharing would let a second node take it too, and half of the clients of the first, also if
+    both start at the same moment. What the kernel grants to one alone is to listen on a port
+    that is not shared; so that comes first, and is handed over without a gap to a socket that
+    only holds the port, for the processes of this node to share.
 
     Args:
         port: 0 takes any free one.
@@ -32,20 +33,31 @@ class ReservedPort:
         with ExitStack() as bound:
             try:
                 for family, address in _addresses(host, port):
-                    self._bind(bound.enter_context(socket.socket(family)), address)
+                    with socket.socket(family) as claim:
+                        self._claim(claim, address)
+                        self._hold(bound.enter_context(socket.socket(family)), claim)
             except OSError as error:
                 reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
                 raise StartupError(f"cannot listen on {host} port {port}: {str(reason).lower()}") from error
             self._bound = bound.pop_all()
 
-    def _bind(self, door: socket.socket, address: tuple[Any, ...]) -> None:
+    def _claim(self, claim: socket.socket, address: tuple[Any, ...]) -> None:
+        """Take the port as its only owner. Of two that try at the same moment one fails, or both."""
+        _prepare(claim)
+        claim.bind((address[0], self.port, *address[2:]))  # which two may do while nobody listens
+        claim.listen(0)
+        self.port = claim.getsockname()[1]
+
+    @staticmethod
+    def _hold(door: socket.socket, claim: socket.socket) -> None:
+        """Bind ``door`` to the port of ``claim``, which may be closed then."""
         assert _SHARED is not None
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if door.family == socket.AF_INET6:
-            door.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        door.bind((address[0], self.port, *address[2:]))
-        door.setsockopt(socket.SOL_SOCKET, _SHARED, 1)
-        self.port = door.getsockname()[1]
+        _prepare(door)
+        for one in (claim, door):
+            one.setsockopt(socket.SOL_SOCKET, _SHARED, 1)
+        door.bind(claim.getsockname())
+        # From now on it shares with those alone that share, as workers do, though it does not listen.
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
 
     def close(self) -> None:
         """Give it up. Who listens on it goes on."""
@@ -55,3 +67,10 @@ class ReservedPort:
 def _addresses(host: str, port: int) -> Sequence[tuple[int, tuple[Any, ...]]]:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+
+
+def _prepare(door: socket.socket) -> None:
+    # Connections of an earlier run that linger are not in the way.
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if door.family == socket.AF_INET6:
+        door.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
