@@ -27,7 +27,7 @@ from obscura.gateway.outbound import Outbound
 from obscura.gateway.pace import Pace
 from obscura.gateway.rules import SocketServices
 from obscura.gateway.unacked import Unacked
-from obscura.telemetry import FRAMES_IGNORED, MESSAGES_DELIVERED, SOCKETS_CLOSED
+from obscura.telemetry import FRAMES_IGNORED, MESSAGES_DELIVERED, READS_PAUSED, SOCKETS_CLOSED
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +183,9 @@ class Session:
                 return frame
             turn += 1
             if turn % _FRAMES_PER_TURN == 0:
-                await asyncio.sleep(self._pace.pause_secs(_FRAMES_PER_TURN, self._loop.time()))
+                if pause_secs := self._pace.pause_secs(_FRAMES_PER_TURN, self._loop.time()):
+                    READS_PAUSED.inc()
+                await asyncio.sleep(pause_secs)
 
     def _take_ack(self, frame: bytes) -> int:
         """Hand an ack on; returns how many of this user wait to be written. A frame that is none is ignored."""

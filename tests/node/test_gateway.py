@@ -626,9 +626,10 @@ async def test_a_peer_that_answers_pings_stays(start_node: StartNode, connect_ap
 
 
 async def test_a_flood_of_tiny_frames_does_not_starve_others(api: Api) -> None:
-    """While a client sends empty frames as fast as it can, another gets its messages."""
+    """While a client sends empty frames as fast as it can, another gets its messages; the flood is held up."""
     alice, bob, mallory = await api.register(), await api.register(), await api.register()
     socket, flooder = await bob.connect(), await raw(mallory)
+    pauses = metric("obscura_gateway_reads_paused_total")
     tiny = frame_bytes(BINARY) * 10_000
 
     async def flood() -> None:
@@ -639,6 +640,7 @@ async def test_a_flood_of_tiny_frames_does_not_starve_others(api: Api) -> None:
     contents = [b"%d" % number for number in range(30)]
     await alice.deliver(bob, *contents)
     assert [envelope.message.content for envelope in await socket.envelopes(30)] == contents
+    await eventually(lambda: metric("obscura_gateway_reads_paused_total") > pauses)
     assert not flooding.done()
     flooding.cancel()
 
