@@ -77,7 +77,7 @@ SOCKETS_LIMIT = Gauge("obscura_gateway_sockets_limit", "How many gateway sockets
 SOCKET_SECONDS = Histogram("obscura_gateway_socket_duration_seconds", "How long sockets lasted.", [], _SOCKET_BOUNDS)
 SOCKETS_CLOSED = _counter("obscura_gateway_sockets_closed", "Gateway sockets ended by the server.")
 FRAMES_IGNORED = _counter("obscura_gateway_frames_ignored", "Frames from clients that meant nothing.")
-READS_PAUSED = _counter("obscura_gateway_reads_paused", "Pauses in reading sockets that send more than they have to say.")
+READS_PAUSED = _counter("obscura_gateway_reads_paused", "Pauses in reading sockets that flood the node.")
 
 RESCANS = _counter("obscura_gateway_rescans", "Sockets whose inbox was read again after a gap in the events.")
 EVENT_GAPS = _counter("obscura_events_gaps", "Times this node was deaf to its events.")
