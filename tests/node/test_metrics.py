@@ -53,7 +53,8 @@ OF_PROMETHEUS = {"instance", "job", "le"}
 METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "other"}
 COMMANDS = {
     *("DEL", "EXISTS", "GET", "HGET", "HMGET", "HSET", "INFO", "PEXPIREAT", "PING", "PTTL", "PUBLISH", "SET", "TIME"),
-    *("XRANGE", "ZADD", "ZCARD", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "SPUBLISH", "ROLE", "WAIT", "CLUSTER", "UNLINK", "SCAN"),
+    *("XRANGE", "ZADD", "ZCARD", "ZRANGE", "ZRANGEBYSCORE", "ZREM"),
+    *("SPUBLISH", "ROLE", "WAIT", "CLUSTER", "UNLINK", "SCAN"),
 }
 
 Families = Mapping[str, Metric]
