@@ -20,7 +20,7 @@ from aiohttp import WebSocketError, WSMessage, WSMsgType, web
 from obscura import frames
 from obscura.errors import StoreUnavailable
 from obscura.events import MessageStored
-from obscura.frames import EntryId, MessageIds
+from obscura.frames import EntryId
 from obscura.gateway.heartbeat import Heartbeat
 from obscura.gateway.hub import CLOSE_DEVICE_REPLACED, CLOSE_INTERNAL_ERROR, CLOSE_SESSION_REVOKED
 from obscura.gateway.outbound import Outbound
@@ -47,7 +47,6 @@ class Session:
 
     # Attributes that need a word:
     #   _announced   the newest entry told of that may lie beyond the cursor, unread; _ANY if a gap may hide some
-    #   _pushed      what was pushed and not acked
     #   _begin_anew  whether a gap was told of since the inbox was last read from its start
     #   _rereading   whether the inbox is read again from its start: what is acked now may still be on its way
     #   _status_due  whether a shortage of pre-keys is to be told before the next page
@@ -61,16 +60,15 @@ class Session:
         "_cursor",
         "_goodbye",
         "_heartbeat",
-        "_ids",
         "_loop",
         "_out",
         "_pace",
         "_pump_task",
-        "_pushed",
         "_rereading",
         "_services",
         "_serving",
         "_status_due",
+        "_unacked",
         "session_id",
         "user_id",
     )
@@ -80,12 +78,11 @@ class Session:
         self.session_id = session_id
         self._out = out
         self._services = services
-        self._ids = MessageIds(user_id)
         self._loop = asyncio.get_running_loop()
         self._pace = Pace(services.rules.max_unwritten_acks, self._loop.time())
         self._cursor = frames.START
         self._announced = _ANY
-        self._pushed = Unacked(services.rules.max_unwritten_acks)
+        self._unacked = Unacked(user_id, services.rules.max_unwritten_acks)
         self._begin_anew = self._rereading = False
         self._status_due = True
         self._serving = self._closing = False
@@ -120,9 +117,7 @@ class Session:
             return
         follows = message.previous <= self._cursor and self._pump_task is None and self._serving and not self._closing
         if follows and message.body is not None and self._out.has_room:
-            self._out.write(
-                self._envelope(self._ids.encode(message.entry), message.entry, message.sender, message.body)
-            )
+            self._out.write(self._unacked.envelope(message.entry, message.sender, message.body))
             self._cursor = message.entry
             self._note_delivery(1)
         else:
@@ -193,15 +188,11 @@ class Session:
         if message_id is None:
             FRAMES_IGNORED.labels("no ack").inc()
             return 0
-        if (pushed := self._pushed.get(message_id)) is not None:
-            entry, size = pushed
-            if not self._rereading:
-                self._pushed.discard(message_id)
-            return self._services.acks.add(self.user_id, entry, size)
-        if (decoded := self._ids.decode(message_id)) is not None:  # of an earlier connection
-            return self._services.acks.add(self.user_id, decoded)
-        FRAMES_IGNORED.labels("foreign id").inc()
-        return 0
+        acked = self._unacked.see(message_id) if self._rereading else self._unacked.take(message_id)
+        if acked is None:
+            FRAMES_IGNORED.labels("foreign id").inc()
+            return 0
+        return self._services.acks.add(self.user_id, *acked)
 
     async def _write_acks(self) -> None:
         """Read no further: there are more acks than an inbox can hold. Redis is slow or the ids are made up."""
@@ -225,11 +216,6 @@ class Session:
             await self._out.linger(_CLOSE_TIMEOUT_SECS)
 
     # The way out.
-
-    def _envelope(self, message_id: str, entry: EntryId, sender: bytes, body: bytes) -> bytes:
-        """The frame of a message that is pushed now, and noted as such."""
-        self._pushed.add(message_id, entry, len(body))
-        return frames.envelope(message_id, sender, entry.ms, body)
 
     def _note_delivery(self, count: int) -> None:
         self._pace.allow(count)
@@ -284,14 +270,12 @@ class Session:
             self._announced = max(self._announced, announced)
         if self._closing:
             return
-        envelopes = []
-        for entry in page.entries:
-            message_id = self._ids.encode(entry.id)
-            if not (self._rereading and message_id in self._pushed):
-                envelopes.append(self._envelope(message_id, *entry))
-        if envelopes:
-            self._out.write(b"".join(envelopes))
-            self._note_delivery(len(envelopes))
+        entries = (
+            [entry for entry in page.entries if entry.id not in self._unacked] if self._rereading else page.entries
+        )
+        if entries:
+            self._out.write(b"".join([self._unacked.envelope(*entry) for entry in entries]))
+            self._note_delivery(len(entries))
         if page.complete:
             self._rereading = False
         # Not the greater of the two: after a failover that lost the end of the inbox the new end lies before.
