@@ -104,11 +104,14 @@ class AccessTokens:
         Raises:
             Unauthorized: Anything else; the text does not say what is wrong.
         """
-        claims = None if len(token) > _MAX_TOKEN_CHARS else self._remembered.get(token) or self._read(token)
+        claims = self._remembered.get(token)
+        if claims is None and len(token) <= _MAX_TOKEN_CHARS:
+            claims = self._read(token)
+            if claims is not None:
+                self._remember(token, claims)
         if claims is None or self._now() >= claims.expires_at:
             self._remembered.pop(token, None)
             raise errors.Unauthorized("Invalid or expired access token")
-        self._remember(token, claims)
         return claims
 
     def _read(self, token: str) -> AccessClaims | None:
@@ -122,6 +125,10 @@ class AccessTokens:
         return None
 
     def _remember(self, token: str, claims: AccessClaims) -> None:
+        """Keep a token, in place of those before it that have expired, or of the oldest if there are too many."""
+        now = self._now()
+        while self._remembered and next(iter(self._remembered.values())).expires_at <= now:
+            self._remembered.popitem(last=False)
         self._remembered[token] = claims
         if len(self._remembered) > _MAX_REMEMBERED_TOKENS:
             self._remembered.popitem(last=False)

@@ -222,6 +222,16 @@ def test_a_verified_token_is_remembered() -> None:
     assert access_tokens.verify(token) is access_tokens.verify(token)
 
 
+def test_what_has_expired_makes_room() -> None:
+    """Tokens that nobody shows any more take no memory for longer than they live."""
+    clock = Clock()
+    access_tokens = tokens(clock, ttl_secs=100)
+    for second in range(1_000):
+        clock.now = START + second
+        access_tokens.verify(access_tokens.issue(USER, SESSION).token)
+    assert len(access_tokens._remembered) == 100
+
+
 def test_the_memory_of_tokens_is_bounded() -> None:
     """After 20,000 newer tokens the oldest is verified afresh, and the newest is not."""
     clock = Clock()
