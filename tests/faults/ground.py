@@ -18,7 +18,8 @@ from tests.support.waiting import eventually
 
 NODES = 3
 MAINLAND, ISLAND = "mainland", "island"
-_PROXIED_RATE_PER_SEC = 200  # all that is stored and copied passes through this process
+# All that is stored and copied passes through this process, which in the test suite has to share its machine.
+_PROXIED_RATE_PER_SEC = 200
 _WHOLE_SECS = 60.0
 
 # Beside the defaults: tokens that are refreshed during a run, inboxes that nothing falls out of, and a client whose
