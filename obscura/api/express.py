@@ -24,7 +24,6 @@ from obscura.services.messages import Messages
 
 # Only ids in their canonical form: they go into Redis's keys as they are.
 _PATH = re.compile(r"/v1/messages/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
-_OUT_OF_THE_ORDINARY = (hdrs.EXPECT, hdrs.ORIGIN, hdrs.CONTENT_ENCODING, "Idempotency-Key")
 _HEADERS = {"Cache-Control": NOT_CACHED, **SECURITY_HEADERS, REQUEST_ID_HEADER: ""}
 _AFTER_DATE = "".join(f"\r\n{name}: {value}" for name, value in _HEADERS.items())
 
@@ -53,7 +52,10 @@ class ExpressLane:
             and request.content.is_eof()
             and request.keep_alive
             and request.version == HttpVersion11
-            and not any(name in headers for name in _OUT_OF_THE_ORDINARY)
+            and hdrs.EXPECT not in headers
+            and hdrs.ORIGIN not in headers
+            and hdrs.CONTENT_ENCODING not in headers
+            and "Idempotency-Key" not in headers
         )
 
     async def serve(self, request: web.Request) -> web.StreamResponse:

@@ -138,7 +138,7 @@ def require_user(request: web.Request) -> AccessClaims:
 
 def require_bearer(request: web.Request, authenticate: Callable[[str], AccessClaims]) -> AccessClaims:
     """As `require_user`, of a request whose route has not been looked for."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Unauthorized("Missing bearer token")
     return authenticate(token.strip())

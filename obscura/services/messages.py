@@ -110,7 +110,7 @@ class Messages:
         round trip and one lost to a crash is made up for.
         """
         intervals, intervals_before = (
-            (entry.ms - stored.oldest_ms) // self._cleanup_interval_ms for entry in (stored.entry, stored.previous)
+            (ms - stored.oldest_ms) // self._cleanup_interval_ms for ms in (stored.ms, stored.previous_ms)
         )
         return intervals > max(intervals_before, 0)
 

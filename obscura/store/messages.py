@@ -48,19 +48,18 @@ class Refusal(Enum):
     CONFLICT = b"conflict"
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """A message that was stored.
 
     Attributes:
-        entry: Its place in the inbox.
-        previous: The place of the one appended before it, whether still there or not.
+        ms: Its time, as its place in the inbox has it.
+        previous_ms: That of the one appended before it, whether still there or not.
         oldest_ms: A lower bound of the time of the inbox's oldest message.
         dropped: How many messages had to go for it, or had expired.
     """
 
-    entry: EntryId
-    previous: EntryId
+    ms: int
+    previous_ms: int
     oldest_ms: int
     dropped: int
 
@@ -92,6 +91,9 @@ class MessageStore:
         self._commands = commands
         self._scripts = scripts
         self._limits = limits
+        # What each append is told beside the message; made once, as there are so many.
+        numbers = (limits.max_count, limits.max_bytes, limits.ttl_ms)
+        self._append_args = (*(str(number).encode() for number in numbers), commands.publish.encode())
 
     async def append(
         self, recipient_id: str, sender_id: str, body: bytes, idempotency: Idempotency | None
@@ -102,16 +104,8 @@ class MessageStore:
             StoreUnavailable: No reply. The message may be stored; only with
                 ``idempotency`` is a repeat safe.
         """
-        limits = self._limits
         keys = [keyspace.account(recipient_id), keyspace.inbox(recipient_id), keyspace.events(recipient_id)]
-        args: list[Argument] = [
-            sender_id,
-            body,
-            limits.max_count,
-            limits.max_bytes,
-            limits.ttl_ms,
-            self._commands.publish,
-        ]
+        args: list[Argument] = [sender_id, body, *self._append_args]
         if idempotency is not None:
             keys.append(keyspace.idempotency(recipient_id, sender_id, idempotency.key))
             args += [idempotency.body_digest, IDEMPOTENCY_MEMORY_MS]
@@ -119,7 +113,7 @@ class MessageStore:
         if not stored:
             return Refusal(outcome)
         entry, previous, oldest_ms, dropped = stored
-        return Stored(EntryId.parse(entry), EntryId.parse(previous), oldest_ms, dropped)
+        return Stored(_ms_of(entry), _ms_of(previous), oldest_ms, dropped)
 
     async def read(self, user_id: UUID, after: EntryId, max_count: int, max_bytes: int) -> Page:
         """The next page of an inbox beyond ``after``: at least one entry if there is any. Safe to repeat."""
@@ -188,6 +182,10 @@ class MessageStore:
 
     def _expiry_ms(self, oldest_ms: int) -> int:
         return oldest_ms + self._limits.ttl_ms + 1  # the first moment at which lua/messages_expire.lua removes it
+
+
+def _ms_of(entry_id: bytes) -> int:
+    return int(entry_id.partition(b"-")[0])
 
 
 def _page_of(reply: Sequence[Any], last: EntryId, max_count: int, max_bytes: int) -> Page:

@@ -6,7 +6,7 @@ copy. Nothing here repeats a script that may have run: NOSCRIPT alone proves tha
 not.
 """
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from hashlib import sha1
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -52,7 +52,7 @@ class Scripts:
             if (name := file.name.removesuffix(".lua")) != file.name
         }
 
-    async def run(self, name: str, keys: Iterable[str], args: Iterable[Argument] = ()) -> Any:
+    def run(self, name: str, keys: Iterable[str], args: Iterable[Argument] = ()) -> Awaitable[Any]:
         """Run one script as one atomic step. Survives SCRIPT FLUSH and a server that never had it.
 
         Args:
@@ -65,9 +65,10 @@ class Scripts:
                 header says whether a repeat is safe.
         """
         call = self._run(self._scripts[name], tuple(keys), args)
-        if (request := serving.get()) is not None:
-            call = request.around(name, {"db.system.name": "redis", "db.stored_procedure.name": name}, call)
-        return await call
+        request = serving.get()
+        if request is None:
+            return call
+        return request.around(name, {"db.system.name": "redis", "db.stored_procedure.name": name}, call)
 
     async def _run(self, script: _Script, keys: tuple[str, ...], args: Iterable[Argument]) -> Any:
         call = self._commands.call_copied if script.is_copied else self._commands.call

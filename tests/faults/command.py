@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.faults.crowd import RATE_PER_SEC
 from tests.faults.ground import Ground
 from tests.faults.report import Findings, merge, table
 from tests.faults.scenarios import RELAYS, Relay, Scenario
@@ -89,8 +88,6 @@ async def _take_turn(
         return False
     try:
         async with relay.open(seed) as ground:
-            if is_long:
-                ground.crowd.rate_per_sec = RATE_PER_SEC  # a relay behind proxies has less in a short run
             for scenario in chosen:
                 await _play(scenario, ground, is_long, total)
                 if end is not None and time.monotonic() >= end:

@@ -18,7 +18,8 @@ from tests.support.waiting import eventually
 
 NODES = 3
 MAINLAND, ISLAND = "mainland", "island"
-# All that is stored and copied passes through this process, which in the test suite has to share its machine.
+# All that is stored and copied passes through this process. With more it reads so long a history at the end of a round
+# that the Sentinels, whose pings it forwards, take the master for dead.
 _PROXIED_RATE_PER_SEC = 200
 _WHOLE_SECS = 60.0
 

@@ -37,8 +37,9 @@ async def fill(store: MessageStore, user_id: UUID, *sizes: int) -> list[Entry]:
     entries = []
     for number, size in enumerate(sizes):
         body = b"%d " % number + b"x" * size
-        stored = await store.append(str(user_id), SENDER, body, None)
-        entries.append(Entry(stored.entry, SENDER.encode(), body))
+        await store.append(str(user_id), SENDER, body, None)
+        ((entry_id, _),) = await store._commands.call("XREVRANGE", keyspace.inbox(user_id), "+", "-", "COUNT", 1)
+        entries.append(Entry(EntryId.parse(entry_id), SENDER.encode(), body))
     return entries
 
 
