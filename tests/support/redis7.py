@@ -214,8 +214,10 @@ class SentinelRedis(_Group):
         views = []
         for sentinel in self.sentinels:
             with suppress(RedisError), sentinel.client() as client:
-                view = client.execute_command("SENTINEL MASTER", MASTER_NAME)
-                views.append((int(view["config-epoch"]), int(view["port"])))
+                epoch = client.execute_command("SENTINEL MASTER", MASTER_NAME)["config-epoch"]
+                # What that says of the address is old until the failover has come to its end.
+                _, port = client.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", MASTER_NAME)
+                views.append((int(epoch), int(port)))
         assert views, "no Sentinel answers"
         return self.of_port(max(views)[1])
 
