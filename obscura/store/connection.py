@@ -171,6 +171,9 @@ class Connection:
             except StoreUnavailable as error:
                 self._waiting_is_useful = False
                 log.debug("still no connection to Redis: %s", error)
+            except Exception:
+                self._waiting_is_useful = False
+                log.exception("no connection to Redis, for a reason of its own kind")
             else:
                 REDIS_RECONNECTS.inc()
                 log.warning("connected to Redis again")

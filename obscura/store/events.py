@@ -286,7 +286,9 @@ class Subscriber:
                 await self._probe()
             except StoreUnavailable as error:
                 log.debug("still deaf to events", extra={"reason": str(error)})
-                await backoff.pause()
+            except Exception:
+                log.exception("still deaf to events, for a reason of its own kind")
             else:
                 log.warning("hearing events again")
                 return
+            await backoff.pause()

@@ -12,6 +12,7 @@ from typing import Any
 
 import hiredis
 
+from obscura.errors import StoreUnavailable
 from obscura.store.servers import Server
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,9 @@ class Link(asyncio.Protocol):
             StoreUnavailable: Nobody there, or not willing.
         """
         connection = await server.connect()
+        if connection._writer.transport.is_closing() or connection._reader.at_eof():
+            await connection.disconnect(nowait=True)
+            raise StoreUnavailable("Redis hung up at once")  # which a link would never be told of
         link = cls(on_reply, on_lost)
         link._take_over(connection)
         return link

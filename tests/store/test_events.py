@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -140,6 +141,40 @@ async def test_a_subscriber_that_is_up_but_dead_is_noticed(make_node: MakeNode, 
         await node.publish(mine, b"hello")
         await eventually(lambda: (mine, b"hello") in node.heard)
         await node.stop()
+
+
+async def hangs_up(server: FixedServer) -> Any:
+    """A connection that is over before anybody has it, as when Redis goes away at that moment."""
+    connection = await FixedServer.connect(server)
+    connection._writer.transport.abort()
+    await eventually(connection._reader.at_eof)
+    return connection
+
+
+async def goes_wrong(_: FixedServer) -> Any:
+    raise RuntimeError("nobody foresaw this")
+
+
+@pytest.mark.parametrize("trouble", [hangs_up, goes_wrong])
+async def test_no_trouble_with_a_new_connection_leaves_a_node_deaf(
+    node: Node, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, trouble: Callable[[FixedServer], Any]
+) -> None:
+    """Events and commands are tried again, whatever went wrong the first times."""
+    troubles = 0
+
+    async def connect(server: FixedServer) -> Any:
+        nonlocal troubles
+        troubles += 1
+        return await (trouble(server) if troubles <= 4 else FixedServer.connect(server))
+
+    server = node.commands._server
+    monkeypatch.setattr(server, "connect", lambda: connect(server), raising=False)
+    with redis_server.client as client:
+        client.client_kill_filter(_type="pubsub")
+        client.client_kill_filter(_type="normal", skipme=True)
+    await eventually(lambda: troubles > 4)
+    await eventually(lambda: node.gaps == 1 and node.events.healthy)
+    assert await node.commands.call("PING") == b"PONG"
 
 
 async def test_a_failed_subscription_takes_nothing_from_others(make_node: MakeNode, redis_server: RedisServer) -> None:
