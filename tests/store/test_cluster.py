@@ -366,9 +366,8 @@ async def test_a_manual_failover_is_followed(redis_cluster: ClusterRedis) -> Non
     async with listening(redis_cluster.url, *channels) as ear:
         old = redis_cluster.masters[0]
         replica = next(server for server in redis_cluster.servers if is_replica_of(server, old))
-        with replica.client() as client:
-            client.execute_command("CLUSTER FAILOVER")
-        await eventually(lambda: replica in redis_cluster.masters and old not in redis_cluster.masters)
+        await redis_cluster.promote(replica)
+        await eventually(lambda: old not in redis_cluster.masters)
         await eventually(lambda: Address("127.0.0.1", replica.port) in cluster_of(ear).masters)
         await recovered(ear, channels)
         await eventually(lambda: not is_connected_to(old, ear))

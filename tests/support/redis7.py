@@ -24,6 +24,7 @@ MASTER_NAME = "relay"
 _WANTED = (7, 0)
 # Sentinels ping each second: with no more than that one late reply, as after a promotion, has a living master replaced.
 _DOWN_AFTER_MS = 2500
+_FAILOVER_TRIES, _FAILOVER_SECS = 4, 12.0
 
 
 @cache
@@ -248,6 +249,22 @@ class SentinelRedis(_Group):
         with new.client() as client:
             return bool(client.info("replication")["role"] == "master")
 
+    async def fail_over(self, old: RedisProcess, *, pause_ms: int = 0) -> None:
+        """Have a Sentinel replace a master, which lives on. On a busy machine it may give up, and is told again.
+
+        Args:
+            pause_ms: How long the master is to take no writes meanwhile.
+        """
+        for _ in range(_FAILOVER_TRIES):
+            with suppress(RedisError), old.client() as master, self.sentinels[0].client() as sentinel:
+                if pause_ms:
+                    master.execute_command("CLIENT", "PAUSE", pause_ms, "WRITE")
+                sentinel.execute_command("SENTINEL", "FAILOVER", MASTER_NAME)
+            with suppress(AssertionError):
+                await eventually(lambda: self.has_replaced(old), _FAILOVER_SECS)
+                return
+        raise AssertionError("the master was not replaced")
+
     async def restart(self, killed: RedisProcess) -> None:
         """Start one that was the master as a replica of the one that is it now."""
         await killed.start("--replicaof", "127.0.0.1", str(self.master.announced_port))
@@ -325,6 +342,16 @@ class ClusterRedis(_Group):
         said, _ = await process.communicate()
         assert process.returncode == 0, said.decode()
         return said.decode()
+
+    async def promote(self, replica: RedisProcess) -> None:
+        """Have a replica replace its master, which lives on. On a busy machine it may give up, and is told again."""
+        for _ in range(_FAILOVER_TRIES):
+            with suppress(RedisError), replica.client() as client:  # it says so when it is a master already
+                client.execute_command("CLUSTER FAILOVER")
+            with suppress(AssertionError):
+                await eventually(lambda: replica in self.masters, _FAILOVER_SECS)
+                return
+        raise AssertionError("the replica did not become a master")
 
     @property
     def replicas(self) -> list[RedisProcess]:

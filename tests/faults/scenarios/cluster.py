@@ -54,10 +54,7 @@ async def _kill(ground: Ground) -> float:
 
 async def _replace(ground: Ground) -> float:
     redis = _redis(ground)
-    replica = ground.random.choice(redis.replicas)
-    with replica.client() as client:
-        client.execute_command("CLUSTER FAILOVER")
-    await eventually(lambda: replica in redis.masters, WHOLE_SECS)
+    await redis.promote(ground.random.choice(redis.replicas))
     await eventually(redis.is_whole, WHOLE_SECS)
     return ground.now
 

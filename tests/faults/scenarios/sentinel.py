@@ -9,7 +9,7 @@ from tests.faults.report import Findings
 from tests.faults.scenarios.redis import Hurt, endure
 from tests.faults.scenarios.replicas import WHOLE_SECS, Failover, fail_over
 from tests.faults.watch import watching
-from tests.support.redis7 import MASTER_NAME, SentinelRedis
+from tests.support.redis7 import SentinelRedis
 from tests.support.waiting import eventually
 
 _SENTINELS, _REPLICAS = b"sentinel-", b"REPLCONF"  # what their connections say of themselves
@@ -57,13 +57,8 @@ async def _kill(ground: Ground) -> float:
 
 async def _replace(ground: Ground, needed: int = 1, *, is_at_rest: bool = False) -> float:
     redis = _redis(ground)
-    master, sentinel = redis.master, ground.random.choice(redis.sentinels)
-    if is_at_rest:
-        with master.client() as client:
-            client.execute_command("CLIENT", "PAUSE", _PAUSE_MS, "WRITE")
-    with sentinel.client() as client:
-        client.execute_command("SENTINEL", "FAILOVER", MASTER_NAME)
-    await eventually(lambda: redis.has_replaced(master), WHOLE_SECS)
+    master = redis.master
+    await redis.fail_over(master, pause_ms=_PAUSE_MS if is_at_rest else 0)
     # The old master is made a replica some ten seconds later.
     await eventually(lambda: redis.copies >= needed, WHOLE_SECS)
     return ground.now
