@@ -19,12 +19,12 @@ from aiohttp.test_utils import make_mocked_request
 
 from benchmarks.generator import bench, cpu_us_per_message
 from benchmarks.relays import relay
-from obscura.api.app import api_routes
-from obscura.api.client_address import ClientAddresses
-from obscura.api.middleware import CLIENT_OF, answering, on_response_prepare
-from obscura.api.rate_limit import ProcessBuckets, RateLimits
-from obscura.config import Settings
-from obscura.telemetry import MESSAGES_SENT, REQUESTS, timed
+from obscura.api.routes import api_routes
+from obscura.http.client_address import ClientAddresses
+from obscura.http.limits import ProcessBuckets, RateLimits
+from obscura.http.middleware import CLIENT_OF, answering, on_response_prepare
+from obscura.observability.metrics import MESSAGES_SENT, REQUESTS, timed
+from obscura.settings.model import Settings
 
 _ROUNDS = 7
 _LARGE = 1_000_000

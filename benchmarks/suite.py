@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import growth, memory, paths, performance_page, scaling_page, sockets, workers
-from obscura.store.redis_binary import find_redis_server
+from obscura.embedded_redis.binary import find_redis_server
 
 _LIBRARIES = ("aiohttp", "uvloop", "hiredis", "redis", "hdrhistogram")
 

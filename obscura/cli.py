@@ -16,19 +16,19 @@ from importlib.metadata import version
 from itertools import groupby
 
 from obscura.bench.command import bench
-from obscura.config import SETTINGS, Settings, load
-from obscura.config_types import Setting
 from obscura.errors import StartupError
 from obscura.inspect.command import inspect
-from obscura.logs import set_up_logging
-from obscura.node import Node
-from obscura.processes.running import (
+from obscura.node.node import Node
+from obscura.observability.logs import set_up_logging
+from obscura.processes.runtime import (
     new_event_loop,
     raise_open_files_limit,
     run_until_signalled,
     warn_of_few_open_files,
 )
 from obscura.processes.supervisor import Supervisor
+from obscura.settings.model import SETTINGS, Settings, load
+from obscura.settings.types import Setting
 
 _USAGE = """\
 usage: obscura serve [--config FILE] [--SETTING VALUE ...]

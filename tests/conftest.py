@@ -9,8 +9,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from obscura.config import Settings
-from obscura.node import Node
+from obscura.node.node import Node
+from obscura.settings.model import Settings
 from tests.support.client import Api
 from tests.support.limits import NO_LIMITS
 from tests.support.redis import RedisServer

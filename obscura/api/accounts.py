@@ -2,9 +2,9 @@
 
 from aiohttp import web
 
-from obscura import wire
-from obscura.api.bodies import read_json_body
-from obscura.api.middleware import require_user
+from obscura.api.json import bodies as wire
+from obscura.http.bodies import read_json_body
+from obscura.http.middleware import require_user
 from obscura.services.accounts import Accounts
 from obscura.services.sessions import Sessions
 

@@ -3,10 +3,10 @@
 import orjson
 from aiohttp import web
 
-from obscura.api.bodies import body_chunks, refuse_compressed_body
-from obscura.api.downloads import client_has, send_chunks
-from obscura.api.middleware import require_user, uuid_in_path
-from obscura.api.ranges import parse_range
+from obscura.http.bodies import body_chunks, refuse_compressed_body
+from obscura.http.middleware import require_user, uuid_in_path
+from obscura.http.ranges import parse_range
+from obscura.http.streaming import client_has, send_chunks
 from obscura.services.attachments import Attachments
 
 ATTACHMENTS = web.AppKey("attachments", Attachments)

@@ -4,9 +4,9 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from obscura.api.middleware import AUTHENTICATE, CLIENT_OF
 from obscura.errors import Unauthorized
 from obscura.gateway.server import Gateway
+from obscura.http.middleware import AUTHENTICATE, CLIENT_OF
 
 GATEWAY = web.AppKey("gateway", Gateway)
 

@@ -2,10 +2,10 @@
 
 from aiohttp import web
 
-from obscura import wire
-from obscura.api.bodies import read_json_body
-from obscura.api.middleware import CLIENT_OF, require_user, uuid_in_path
+from obscura.api.json import bodies as wire
 from obscura.errors import Unauthorized
+from obscura.http.bodies import read_json_body
+from obscura.http.middleware import CLIENT_OF, require_user, uuid_in_path
 from obscura.services.keys import Keys
 
 KEYS = web.AppKey("keys", Keys)

@@ -2,8 +2,8 @@
 
 from aiohttp import web
 
-from obscura.api.bodies import read_body
-from obscura.api.middleware import require_user, uuid_in_path
+from obscura.http.bodies import read_body
+from obscura.http.middleware import require_user, uuid_in_path
 from obscura.services.messages import Messages
 
 MESSAGES = web.AppKey("messages", Messages)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from obscura.bench.histogram import Latencies
-from obscura.bench.ledger import Account
+from obscura.bench.message_tracker import Account
 from obscura.bench.recorder import Interval, Window
 from obscura.bench.server_process import Usage
 from obscura.bench.worker import Done, Measured

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from obscura.bench import fleet
+from obscura.bench import process_pool as fleet
 from obscura.bench.cpus import allowed_cpus, format_cpus
 from obscura.bench.failure import BenchError
 from obscura.bench.options import Options

@@ -1,8 +1,8 @@
 """Posts messages of the ledger from one user to another."""
 
-from obscura.bench.http import HttpConnection, head
-from obscura.bench.ledger import Ledger
-from obscura.bench.stage import Stage
+from obscura.bench.message_tracker import Ledger
+from obscura.bench.scenario_context import Stage
+from obscura.client.http import HttpConnection, head
 
 
 class Sender:

@@ -12,8 +12,8 @@ from typing import Any
 from uuid import uuid4
 
 from obscura.bench.failure import BenchError, ExchangeError
-from obscura.bench.http import HttpConnection, head
-from obscura.bench.keys import device_keys
+from obscura.client.device_keys import device_keys
+from obscura.client.http import HttpConnection, head
 
 ONE_TIME_KEYS = 100
 _MAX_REGISTRATIONS_AT_ONCE = 8

@@ -15,11 +15,11 @@ from multiprocessing.connection import Connection
 
 from obscura.bench.cpus import pin
 from obscura.bench.failure import BenchError, ExchangeError
-from obscura.bench.ledger import Account
+from obscura.bench.message_tracker import Account
 from obscura.bench.options import Options
 from obscura.bench.recorder import Interval, Window, now
-from obscura.bench.scenarios.catalogue import MAKERS, UNTIMED
-from obscura.bench.stage import Scenario, Stage
+from obscura.bench.scenario_context import Scenario, Stage
+from obscura.bench.scenarios.registry import MAKERS, UNTIMED
 from obscura.bench.users import User, made_up, register_all
 
 _new_loop = asyncio.new_event_loop

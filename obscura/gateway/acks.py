@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 from obscura.errors import StoreUnavailable
-from obscura.frames import EntryId
-from obscura.telemetry import ACK_WRITE_FAILURES
+from obscura.gateway.formats.frames_0_3 import EntryId
+from obscura.observability.metrics import ACK_WRITE_FAILURES
 
 log = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@
 import asyncio
 import random
 
-from obscura import frames
-from obscura.gateway.outbound import Outbound
+from obscura.gateway.formats import frames_0_3 as frames
+from obscura.gateway.socket_writer import Outbound
 
 
 class Heartbeat:

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Container, Iterable
 from typing import Protocol
 from uuid import UUID
 
-from obscura.events import Event, MessageStored, PreKeysLow, SessionEnded, TakenOver
-from obscura.telemetry import RESCANS
+from obscura.model.events import Event, MessageStored, PreKeysLow, SessionEnded, TakenOver
+from obscura.observability.metrics import RESCANS
 
 CLOSE_GOING_AWAY = 1001
 CLOSE_INTERNAL_ERROR = 1011

@@ -10,14 +10,14 @@ from uuid import UUID
 from aiohttp import web
 
 from obscura.errors import BadRequest, StoreUnavailable, TooManyRequests, Unauthorized, Unavailable
-from obscura.gateway.goodbyes import GOODBYE, say_goodbyes
+from obscura.gateway.draining import GOODBYE, say_goodbyes
 from obscura.gateway.hub import CLOSE_TRY_LATER, Hub
-from obscura.gateway.limits import AddressCounts, SocketLimits
-from obscura.gateway.outbound import Outbound
-from obscura.gateway.rules import SocketServices
-from obscura.gateway.session import Session
+from obscura.gateway.options import SocketServices
+from obscura.gateway.socket import Session
+from obscura.gateway.socket_limits import AddressCounts, SocketLimits
+from obscura.gateway.socket_writer import Outbound
+from obscura.observability.metrics import RATE_LIMITED, SOCKET_SECONDS, SOCKETS
 from obscura.services.sessions import Sessions
-from obscura.telemetry import RATE_LIMITED, SOCKET_SECONDS, SOCKETS
 
 log = logging.getLogger(__name__)
 

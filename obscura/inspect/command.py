@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from obscura.config import Settings, load
 from obscura.errors import ObscuraError
-from obscura.inspect.relay import By, Relay, Subject, open_relay
+from obscura.inspect.admin_connection import By, Relay, Subject, open_relay
 from obscura.inspect.report import Answer, as_json, as_table
+from obscura.settings.model import Settings, load
 
 USAGE = """\
 usage: obscura inspect COMMAND [USER] [--by name|id] [--json] [--yes] [--config FILE] [--SETTING VALUE ...]

@@ -10,17 +10,17 @@ import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
-from obscura.api.app import management_routes
-from obscura.api.http_server import HttpServer
 from obscura.api.management import METRICS, READINESS, own_metrics, status_of
-from obscura.config import Settings
+from obscura.api.routes import management_routes
+from obscura.data_dir import load_or_create_jwt_secret
+from obscura.embedded_redis.server import EmbeddedRedis
 from obscura.errors import StartupError
+from obscura.http.server import HttpServer
 from obscura.processes.metrics import NodeMetrics, counted
-from obscura.processes.port import ReservedPort
-from obscura.processes.seat import Seat
-from obscura.processes.shares import Assignment
-from obscura.store.data_dir import load_or_create_jwt_secret
-from obscura.store.embedded import EmbeddedRedis
+from obscura.processes.reserved_port import ReservedPort
+from obscura.processes.worker_config import Assignment
+from obscura.processes.worker_slot import Seat
+from obscura.settings.model import Settings
 
 log = logging.getLogger(__name__)
 

@@ -25,10 +25,10 @@ import orjson
 
 from obscura.api.management import own_metrics
 from obscura.errors import StartupError
-from obscura.logs import set_up_logging
-from obscura.node import Node
-from obscura.processes.running import LAST_WORDS, new_event_loop, run_until_signalled, warn_of_few_open_files
-from obscura.processes.shares import Assignment
+from obscura.node.node import Node
+from obscura.observability.logs import set_up_logging
+from obscura.processes.runtime import LAST_WORDS, new_event_loop, run_until_signalled, warn_of_few_open_files
+from obscura.processes.worker_config import Assignment
 
 log = logging.getLogger(__name__)
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from uuid import UUID, uuid4
 
+from obscura.api.json.bodies import Credentials, DeviceKeys, Tokens
 from obscura.crypto.passwords import Passwords
 from obscura.errors import BadRequest, Conflict, Unauthorized, Unavailable
+from obscura.observability.metrics import PASSWORDS_REFUSED
 from obscura.services.keys import check_device
 from obscura.services.sessions import Sessions
 from obscura.store.accounts import AccountStore, Login
 from obscura.store.rate_limits import RateLimit
-from obscura.telemetry import PASSWORDS_REFUSED
-from obscura.wire import Credentials, DeviceKeys, Tokens
 
 _MAX_USERNAME_LENGTH = 50  # code points
 _MIN_PASSWORD_LENGTH = 12  # code points

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 
 from obscura.blobs import Blobs
 from obscura.errors import BadRequest, NotFound, RequestTimeout, Unavailable
+from obscura.observability.metrics import ATTACHMENT_BYTES_IN, ATTACHMENT_BYTES_OUT, ATTACHMENTS_EXPIRED
 from obscura.store.attachments import Attachment, AttachmentStore
-from obscura.telemetry import ATTACHMENT_BYTES_IN, ATTACHMENT_BYTES_OUT, ATTACHMENTS_EXPIRED
 
 log = logging.getLogger(__name__)
 

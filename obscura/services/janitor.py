@@ -9,9 +9,9 @@ from contextlib import suppress
 from secrets import token_hex
 
 from obscura.errors import StoreUnavailable, Unavailable
-from obscura.store.landmarks import Landmark
+from obscura.observability.metrics import JANITOR_AGE, JANITOR_INTERVAL, JANITOR_SWEEPS
+from obscura.store.last_runs import Landmark
 from obscura.store.leases import Lease
-from obscura.telemetry import JANITOR_AGE, JANITOR_INTERVAL, JANITOR_SWEEPS
 
 log = logging.getLogger(__name__)
 

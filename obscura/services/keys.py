@@ -4,13 +4,11 @@ import logging
 from dataclasses import dataclass
 from uuid import UUID
 
+from obscura.api.json.bodies import Bundle, DeviceKeys, KeyUpload, SignedPreKey
 from obscura.crypto.curve import PublicKey, verify
 from obscura.crypto.tokens import AccessClaims
 from obscura.errors import BadRequest, NotFound, Unauthorized, Unavailable
-from obscura.services.sessions import Sessions
-from obscura.store.keys import KeyStore, Upload
-from obscura.store.rate_limits import RateLimit
-from obscura.telemetry import (
+from obscura.observability.metrics import (
     KEY_UPLOADS_RESTARTED,
     PRE_KEYS_EXHAUSTED,
     PRE_KEYS_LOW,
@@ -18,7 +16,9 @@ from obscura.telemetry import (
     SESSIONS_ENDED,
     TAKEOVERS,
 )
-from obscura.wire import Bundle, DeviceKeys, KeyUpload, SignedPreKey
+from obscura.services.sessions import Sessions
+from obscura.store.keys import KeyStore, Upload
+from obscura.store.rate_limits import RateLimit
 
 log = logging.getLogger(__name__)
 

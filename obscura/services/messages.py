@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from obscura.errors import BadRequest, NotFound, StoreUnavailable, Unprocessable
-from obscura.frames import EntryId, has_content
-from obscura.store.messages import Idempotency, MessageStore, Page, Refusal, Stored
-from obscura.telemetry import (
+from obscura.gateway.formats.frames_0_3 import EntryId, has_content
+from obscura.observability.metrics import (
     MESSAGES_ACKED,
     MESSAGES_DROPPED,
     MESSAGES_EXPIRED,
     MESSAGES_REPEATED,
     MESSAGES_SENT,
 )
+from obscura.store.messages import Idempotency, MessageStore, Page, Refusal, Stored
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
+from obscura.api.json.bodies import Tokens
 from obscura.crypto.tokens import AccessClaims, AccessTokens, RefreshToken, successor
 from obscura.errors import StoreUnavailable, Unauthorized, Unavailable
-from obscura.store.sessions import Rotation, SessionStore
-from obscura.telemetry import (
+from obscura.observability.metrics import (
     REFRESH_RACED,
     REFRESH_REUSED,
     REFRESH_UNANSWERED,
@@ -20,7 +20,7 @@ from obscura.telemetry import (
     SESSIONS_REFRESHED,
     SESSIONS_STARTED,
 )
-from obscura.wire import Tokens
+from obscura.store.sessions import Rotation, SessionStore
 
 log = logging.getLogger(__name__)
 

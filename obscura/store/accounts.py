@@ -11,10 +11,10 @@ from uuid import UUID
 
 import orjson
 
+from obscura.api.json.bodies import DeviceKeys, OneTimePreKey
+from obscura.redis_client.commands import Commands
+from obscura.redis_client.scripts import Scripts
 from obscura.store import keyspace
-from obscura.store.commands import Commands
-from obscura.store.scripts import Scripts
-from obscura.wire import DeviceKeys, OneTimePreKey
 
 _CLAIM_MS = 30_000
 _UNCONFIRMED_ACCOUNT_MS = 3_600_000

@@ -9,10 +9,10 @@ in different slots of a Cluster, hence the steps.
 from dataclasses import dataclass
 from uuid import UUID
 
+from obscura.redis_client.commands import Commands
+from obscura.redis_client.scripts import Scripts
+from obscura.redis_client.transport import Argument
 from obscura.store import keyspace
-from obscura.store.commands import Commands
-from obscura.store.link import Argument
-from obscura.store.scripts import Scripts
 
 CLAIM_MS = 60_000
 """What could not be removed is due again after so long."""

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
+from obscura.redis_client.commands import Commands
+from obscura.redis_client.connection import Connection
+from obscura.redis_client.endpoints import CLIENT_NAME
+from obscura.redis_client.requirements import parse_info
 from obscura.store import keyspace
-from obscura.store.commands import Commands
-from obscura.store.connection import Connection
-from obscura.store.requirements import parse_info
-from obscura.store.servers import CLIENT_NAME
 
 _KEYS_PER_SCAN = 1000
 _MAX_SCANS = 200  # past them the number of accounts is an estimate

@@ -8,11 +8,11 @@ from uuid import UUID
 
 import orjson
 
+from obscura.api.json.bodies import Bundle, DeviceKeys, KeyUpload
+from obscura.redis_client.commands import Commands
+from obscura.redis_client.scripts import Scripts
 from obscura.store import keyspace
 from obscura.store.accounts import device_fields, key_pairs
-from obscura.store.commands import Commands
-from obscura.store.scripts import Scripts
-from obscura.wire import Bundle, DeviceKeys, KeyUpload
 
 
 class Upload(Enum):

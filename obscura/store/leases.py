@@ -1,6 +1,6 @@
 """Leases: what one node of all may do at a time."""
 
-from obscura.store.scripts import Scripts
+from obscura.redis_client.scripts import Scripts
 
 
 class Lease:

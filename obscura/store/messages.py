@@ -12,11 +12,11 @@ from enum import Enum
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from obscura.frames import EntryId
+from obscura.gateway.formats.frames_0_3 import EntryId
+from obscura.redis_client.commands import Commands
+from obscura.redis_client.scripts import Scripts
+from obscura.redis_client.transport import Argument
 from obscura.store import keyspace
-from obscura.store.commands import Commands
-from obscura.store.link import Argument
-from obscura.store.scripts import Scripts
 
 IDEMPOTENCY_MEMORY_MS = 24 * 3_600_000
 

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 
 from obscura.errors import TooManyRequests
+from obscura.observability.metrics import RATE_LIMITED
+from obscura.redis_client.scripts import Scripts
 from obscura.store import keyspace
-from obscura.store.scripts import Scripts
-from obscura.telemetry import RATE_LIMITED
 
 _US_PER_SEC = 1_000_000
 _MS_PER_SEC = 1_000

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from enum import Enum
 from uuid import UUID
 
+from obscura.redis_client.commands import Commands
+from obscura.redis_client.scripts import Scripts
+from obscura.redis_client.transport import Argument
 from obscura.store import keyspace
-from obscura.store.commands import Commands
-from obscura.store.link import Argument
-from obscura.store.scripts import Scripts
 
 
 class Rotation(Enum):

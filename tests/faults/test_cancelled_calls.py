@@ -3,8 +3,8 @@
 import asyncio
 from random import Random
 
-from obscura.store.connection import Connection
-from obscura.store.servers import FixedServer
+from obscura.redis_client.connection import Connection
+from obscura.redis_client.endpoints import FixedServer
 from tests.support.redis import RedisServer
 
 CANCELLED = 10_000

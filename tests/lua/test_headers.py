@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from obscura.store.scripts import script_folder
+from obscura.redis_client.scripts import script_folder
 from tests.support.scripts import ScriptRunner
 
 MAX_CODE_LINES = 60

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 from redis import Redis
 
-from obscura.node import Node
+from obscura.node.node import Node
 from obscura.store import keyspace
 from tests.conftest import StartNode
 from tests.support.client import Answer, Api, User

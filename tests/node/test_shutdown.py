@@ -9,8 +9,8 @@ from socket import create_connection
 import aiohttp
 import pytest
 
-from obscura.frames import MessageIds
-from obscura.node import Node
+from obscura.gateway.formats.frames_0_3 import MessageIds
+from obscura.node.node import Node
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import Api, User, ack_frame
 from tests.support.inspection import inbox_of, uuid_of

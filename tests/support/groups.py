@@ -9,8 +9,8 @@ from typing import TypeVar
 from redis.exceptions import RedisError
 
 from obscura.errors import StoreUnavailable
-from obscura.store.database import Database
-from obscura.store.slots import slot_of_key
+from obscura.redis_client.client import Database
+from obscura.redis_client.slot_map import slot_of_key
 from tests.support.redis7 import ClusterRedis, RedisProcess, SentinelRedis
 from tests.support.waiting import eventually
 

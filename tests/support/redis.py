@@ -8,7 +8,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
-from obscura.store.redis_binary import find_redis_server
+from obscura.embedded_redis.binary import find_redis_server
 
 DEADLINE_SECS = 15.0
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from redis import Redis
 
-from obscura.store.scripts import script_folder
+from obscura.redis_client.scripts import script_folder
 from tests.support.redis import RedisServer
 
 

@@ -3,9 +3,9 @@
 import os
 
 from obscura.bench.failure import ExchangeError
-from obscura.bench.http import HttpConnection, head
 from obscura.bench.recorder import now
-from obscura.bench.stage import Stage
+from obscura.bench.scenario_context import Stage
+from obscura.client.http import HttpConnection, head
 
 
 class Attachments:

@@ -3,11 +3,11 @@
 import asyncio
 
 from obscura.bench.failure import BenchError, ExchangeError
-from obscura.bench.ledger import Account, Ledger
-from obscura.bench.mailboxes import Mailboxes
+from obscura.bench.message_tracker import Account, Ledger
+from obscura.bench.receivers import Mailboxes
 from obscura.bench.recorder import now
+from obscura.bench.scenario_context import Stage
 from obscura.bench.sender import Sender
-from obscura.bench.stage import Stage
 from obscura.bench.users import advice
 
 

@@ -1,10 +1,10 @@
 """`bundles`: pre-key bundles are fetched; who has no one-time key left makes room for a new user."""
 
 from obscura.bench.failure import ExchangeError
-from obscura.bench.http import HttpConnection, head
 from obscura.bench.recorder import now
-from obscura.bench.stage import Stage
+from obscura.bench.scenario_context import Stage
 from obscura.bench.users import Registrar
+from obscura.client.http import HttpConnection, head
 
 _FIELDS = {"registrationId", "identityKey", "signedPreKey"}
 

@@ -5,10 +5,10 @@ from collections import deque
 from uuid import uuid4
 
 from obscura.bench.failure import BenchError, ExchangeError
-from obscura.bench.ledger import Account, Ledger
+from obscura.bench.message_tracker import Account, Ledger
 from obscura.bench.recorder import now
-from obscura.bench.stage import Stage
-from obscura.bench.websocket import WebSocket, frame
+from obscura.bench.scenario_context import Stage
+from obscura.client.websocket import WebSocket, frame
 from obscura.v1.obscura_pb2 import EncryptedMessage, Envelope, WebSocketFrame
 
 _IN_FLIGHT = 16  # frames of a socket: as a relay pushes a backlog, the server is never to wait for the client

@@ -4,9 +4,9 @@ import asyncio
 from itertools import count
 
 from obscura.bench.failure import BenchError, ExchangeError
-from obscura.bench.stage import Schedule, Stage
+from obscura.bench.scenario_context import Schedule, Stage
 from obscura.bench.users import advice
-from obscura.bench.websocket import WebSocket
+from obscura.client.websocket import WebSocket
 
 FIRST = 100  # sockets opened before the clock starts: they bring in pages that all others share
 

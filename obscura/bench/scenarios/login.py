@@ -3,9 +3,9 @@
 import json
 
 from obscura.bench.failure import BenchError, ExchangeError
-from obscura.bench.http import HttpConnection, head
-from obscura.bench.stage import Stage
+from obscura.bench.scenario_context import Stage
 from obscura.bench.users import user_id
+from obscura.client.http import HttpConnection, head
 
 
 class Login:

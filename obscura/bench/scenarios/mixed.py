@@ -1,12 +1,12 @@
 """`mixed`: what the users of a messenger do, all at once."""
 
-from obscura.bench.http import HttpConnection
-from obscura.bench.ledger import Account
+from obscura.bench.message_tracker import Account
+from obscura.bench.scenario_context import Stage
 from obscura.bench.scenarios.attachments import Attachments
 from obscura.bench.scenarios.bundles import Bundles
 from obscura.bench.scenarios.login import Login
 from obscura.bench.scenarios.relay import Relay
-from obscura.bench.stage import Stage
+from obscura.client.http import HttpConnection
 
 _ATTACHMENT_BYTES = 65_536
 _ROUND = 50  # operations, of which these are something else than a message

@@ -1,10 +1,10 @@
 """`relay`: each message is posted, delivered to its recipient's socket, and acked."""
 
-from obscura.bench.http import HttpConnection
-from obscura.bench.ledger import Account, Ledger
-from obscura.bench.mailboxes import Mailboxes
+from obscura.bench.message_tracker import Account, Ledger
+from obscura.bench.receivers import Mailboxes
+from obscura.bench.scenario_context import Stage
 from obscura.bench.sender import Sender
-from obscura.bench.stage import Stage
+from obscura.client.http import HttpConnection
 
 
 class Relay:

@@ -1,9 +1,9 @@
 """`send`: messages are posted, and nobody takes them."""
 
-from obscura.bench.http import HttpConnection
-from obscura.bench.ledger import Account, Ledger
+from obscura.bench.message_tracker import Account, Ledger
+from obscura.bench.scenario_context import Stage
 from obscura.bench.sender import Sender
-from obscura.bench.stage import Stage
+from obscura.client.http import HttpConnection
 
 
 class Send:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from obscura.store.events import PROBE_PERIOD_SECS
+from obscura.redis_client.subscriber import PROBE_PERIOD_SECS
 from tests.faults import checker
 from tests.faults.ground import Ground
 from tests.faults.history import History

@@ -1,0 +1,114 @@
+"""The relay that an operator looks into: its Redis, for the length of one question."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from obscura.crypto.tokens import AccessTokens
+from obscura.embedded_redis.server import EmbeddedRedis
+from obscura.errors import NotFound, StartupError, StoreUnavailable
+from obscura.redis_client.client import connect_to
+from obscura.redis_client.commands import Commands
+from obscura.redis_client.scripts import Scripts
+from obscura.services.administration import Removal
+from obscura.services.sessions import SessionRules, Sessions
+from obscura.settings.model import Settings
+from obscura.store.accounts import AccountStore
+from obscura.store.inspection import Inspection
+from obscura.store.messages import Limits, MessageStore
+from obscura.store.sessions import SessionStore
+
+By = Literal["name", "id"]
+
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The account a command is about. An account that is gone may have left its name."""
+
+    user_id: UUID
+    username: str | None
+    exists: bool
+
+
+class Relay:
+    def __init__(self, commands: Commands, settings: Settings) -> None:
+        scripts = Scripts(commands)
+        session_store = SessionStore(commands, scripts)
+        limits = Limits(settings.max_inbox_size, settings.max_inbox_bytes, int(settings.ttl_days * _DAY_MS))
+        messages = MessageStore(commands, scripts, limits)
+        rules = SessionRules(
+            access_ttl_secs=settings.access_token_ttl_secs,
+            refresh_ttl_ms=int(settings.refresh_token_ttl_days * _DAY_MS),
+            max_per_account=settings.max_sessions_per_account,
+            retry_key=None,
+        )
+        # Sessions are only ended here: no token is signed or checked, so any secret does.
+        sessions = Sessions(session_store, AccessTokens([secrets.token_hex()], settings.access_token_ttl_secs), rules)
+        self._accounts = AccountStore(commands, scripts)
+        self.inspection = Inspection(commands)
+        self.removal = Removal(self._accounts, session_store, messages, sessions)
+
+    async def find(self, user: str, by: By | None = None) -> Subject:
+        """Find an account by name or id; what looks like an id is one, unless ``by`` says otherwise.
+
+        Raises:
+            NotFound: Nothing is known of it.
+        """
+        user_id = None if by == "name" else _parse_id(user)
+        if user_id is not None:
+            username = await self._accounts.username_of(user_id)
+            if username is not None:
+                return Subject(user_id, username, exists=True)
+        elif by != "id":
+            holder = await self._accounts.holder_of(user)
+            if holder is not None:
+                return Subject(holder.user_id, user, await self._accounts.exists(holder.user_id))
+        raise _unknown(user)
+
+    async def find_account(self, user: str, by: By | None = None) -> Subject:
+        """As `find`, of accounts that exist."""
+        subject = await self.find(user, by)
+        if not subject.exists:
+            raise _unknown(user)
+        return subject
+
+
+@asynccontextmanager
+async def open_relay(settings: Settings) -> AsyncIterator[Relay]:
+    """Connect to the Redis of these settings. Starts none, and takes no lock of a data directory.
+
+    Raises:
+        StartupError: There is none.
+    """
+    commands = connect_to(settings.redis_url or EmbeddedRedis(settings.data_dir).url)
+    try:
+        await commands.start()
+    except StoreUnavailable as error:
+        await commands.stop()
+        if settings.redis_url is not None:
+            raise StartupError(f"Redis is not available: {error}") from error
+        raise StartupError(
+            f"no server answers in the data directory {settings.data_dir.absolute()}: "
+            f"start one there, or set OBSCURA_REDIS_URL ({error})"
+        ) from error
+    try:
+        yield Relay(commands, settings)
+    finally:
+        await commands.stop()
+
+
+def _parse_id(text: str) -> UUID | None:
+    try:
+        user_id = UUID(text)
+    except ValueError:
+        return None
+    return user_id if str(user_id) == text.lower() else None
+
+
+def _unknown(user: str) -> NotFound:
+    return NotFound(f"there is no user {user!r}")

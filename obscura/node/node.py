@@ -1,0 +1,294 @@
+"""One node: builds every object, starts them in order and stops them in the reverse."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Collection, Mapping
+from contextlib import AsyncExitStack
+from uuid import uuid4
+
+from obscura.api import accounts, attachments, gateway, keys, messages
+from obscura.api.fast_path import ExpressLane
+from obscura.api.management import METRICS, READINESS, Readiness, own_metrics
+from obscura.api.routes import api_routes, auth_routes, management_routes
+from obscura.crypto.tokens import AccessTokens
+from obscura.data_dir import load_or_create_jwt_secret
+from obscura.embedded_redis.server import EmbeddedRedis
+from obscura.errors import StartupError, StoreUnavailable
+from obscura.gateway.acks import Acks
+from obscura.gateway.gap_recovery import CatchUp
+from obscura.gateway.hub import Hub
+from obscura.gateway.options import SocketServices
+from obscura.gateway.server import Gateway
+from obscura.http.bodies import MAX_JSON_BYTES
+from obscura.http.client_address import ClientAddresses
+from obscura.http.cors import Cors
+from obscura.http.limits import REFUSAL, ProcessBuckets, RateLimits
+from obscura.http.middleware import AUTHENTICATE, CLIENT_OF
+from obscura.http.server import HttpServer
+from obscura.model.events import parse_event
+from obscura.node import parts
+from obscura.observability.metrics import ACKS_WAITING, EVENT_GAPS, READY, SOCKETS_LIMIT
+from obscura.observability.tracing import Tracing, make_tracing
+from obscura.redis_client.client import Database
+from obscura.redis_client.health_monitor import VitalSigns
+from obscura.services.accounts import Accounts
+from obscura.services.attachments import Attachments
+from obscura.services.keys import Keys
+from obscura.services.messages import Messages
+from obscura.services.sessions import Sessions
+from obscura.settings.model import Settings
+from obscura.store import keyspace
+from obscura.store.accounts import AccountStore
+from obscura.store.attachments import AttachmentStore
+from obscura.store.keys import KeyStore
+from obscura.store.messages import MessageStore
+from obscura.store.rate_limits import Bucket, RateLimit
+from obscura.store.sessions import SessionStore
+
+log = logging.getLogger(__name__)
+
+_READS_AT_ONCE = 128  # inbox pages in memory, of 256 KiB each
+_TRACES_SHARE = 0.2  # of the shutdown timeout
+
+
+class Node:
+    """One serving process, to be made inside the event loop that runs it.
+
+    Args:
+        is_worker: It is one of several processes that share the API port. Their supervisor
+            has the management port, and the embedded Redis if there is one.
+
+    Attributes, after `start`:
+        api_port: Where clients connect.
+        management_port: Where health and metrics are; 0 of a worker.
+        redis_description: Where the data is, in lines for an operator.
+    """
+
+    def __init__(self, settings: Settings, is_worker: bool = False) -> None:
+        self._settings = settings
+        self._is_worker = is_worker
+        self._draining = False
+        self._id = str(uuid4())
+        self._tracing: Tracing | None = None
+        self._running = AsyncExitStack()  # what to stop, in the reverse order of its start
+        self._stopping: asyncio.Task[None] | None = None
+        self._catch_up: CatchUp | None = None
+        self.api_port = self.management_port = 0
+        self.redis_description = ""
+
+    async def start(self) -> None:
+        """Come up whole, or leave nothing running.
+
+        Raises:
+            StartupError: A port is taken, Redis cannot be had, the data directory is in use, a part is not installed.
+        """
+        try:
+            self._start_tracing()
+            await self._start_database()
+            await self._start_storage()
+            self._build_services()
+            await self._sessions.reload_ended()
+            self._start_janitors()
+            self._build_gateway()
+            await self._listen()
+        except StoreUnavailable as error:
+            await self.stop()
+            raise StartupError(f"Redis is not available: {error}") from error
+        except BaseException:
+            await self.stop()
+            raise
+        log.info("started", extra={"port": self.api_port, "management_port": self.management_port})
+
+    async def stop(self) -> None:
+        """Be not ready at once, say goodbye to every socket, finish what was begun, and end.
+
+        Takes the drain time, and then at most the shutdown timeout: what is not done by then
+        is cut off. Safe to call again.
+        """
+        if self._stopping is None:
+            self._draining = True
+            self._stopping = asyncio.create_task(self._running.aclose())
+        await asyncio.shield(self._stopping)
+
+    def _start_tracing(self) -> None:
+        settings = self._settings
+        if settings.otlp_endpoint is not None:
+            self._tracing = make_tracing(settings.otlp_endpoint, settings.otlp_sample_ratio, self._id)
+            # A share of the shutdown timeout, for all else has stopped by then, and most likely early.
+            self._running.push_async_callback(self._tracing.stop, settings.shutdown_timeout_secs * _TRACES_SHARE)
+
+    async def readiness(self) -> Mapping[str, str]:
+        """What /readyz answers, of a node that has started."""
+        checks = {
+            "database": lambda: self._database.is_alive(self._settings.health_db_timeout_ms / 1000),
+            "storage": self._has_storage,
+            "events": self._database.is_hearing,
+        }
+        return await Readiness(checks, lambda: self._draining)()
+
+    async def _start_database(self) -> None:
+        settings = self._settings
+        url = settings.redis_url
+        if url is None:
+            embedded = EmbeddedRedis(settings.data_dir)
+            self._running.push_async_callback(embedded.stop)
+            await embedded.start()
+            url = embedded.url
+            self.redis_description = f"data in {settings.data_dir.absolute()}\nlook inside: {embedded.cli_line}"
+        else:
+            self.redis_description = "data in the Redis of OBSCURA_REDIS_URL"
+        self._database = Database(url, self._id, settings.redis_wait_replicas, self._on_event, self._on_gap)
+        events = self._database.events
+        self._hub = Hub(
+            subscribe=lambda user_id: events.subscribe(keyspace.events(user_id)),
+            unsubscribe=lambda user_id: events.unsubscribe(keyspace.events(user_id)),
+        )
+        self._running.push_async_callback(self._database.stop)
+        await self._database.start()
+        signs = VitalSigns(lambda: self._database.commands.servers)
+        self._running.push_async_callback(signs.stop)
+        signs.start()
+        READY.set_function(lambda: not self._draining and self._database.connected and events.healthy)
+
+    async def _start_storage(self) -> None:
+        self._blobs = parts.make_blobs(self._settings)
+        self._running.push_async_callback(self._blobs.stop)
+        await self._blobs.start()
+
+    def _build_services(self) -> None:
+        settings, database = self._settings, self._database
+        commands, scripts = database.commands, database.scripts
+        secrets = settings.jwt_secret or (load_or_create_jwt_secret(settings.data_dir),)
+        rules = parts.session_rules(settings, secrets[0])
+        message_store = MessageStore(commands, scripts, parts.inbox_limits(settings))
+        tokens = AccessTokens(secrets, settings.access_token_ttl_secs)
+        passwords = parts.make_passwords(settings)
+        self._running.callback(passwords.close)
+
+        self._sessions = Sessions(SessionStore(commands, scripts), tokens, rules)
+        self._running.push_async_callback(self._sessions.stop)
+        self._catch_up = CatchUp(self._hub, self._sessions.reload_ended, self._sessions.ended)
+        self._running.push_async_callback(self._catch_up.stop)
+        self._keys = Keys(
+            KeyStore(commands, scripts),
+            self._sessions,
+            RateLimit(scripts, parts.bundle_bucket(settings)),
+            parts.key_rules(settings),
+        )
+        self._messages = Messages(message_store, int(settings.messaging_cleanup_interval_secs * 1000))
+        self._accounts = Accounts(
+            AccountStore(commands, scripts),
+            self._sessions,
+            passwords,
+            RateLimit(scripts, parts.login_bucket(settings)),
+            settings.max_pre_keys,
+        )
+        self._auth_limit = RateLimit(scripts, _auth_bucket(settings))
+        self._attachments = Attachments(
+            AttachmentStore(commands, scripts),
+            self._blobs,
+            settings.storage_max_size_bytes,
+            parts.ttl_ms(settings),
+        )
+
+    def _start_janitors(self) -> None:
+        settings, database = self._settings, self._database
+        for kind, sweep, interval_secs in (
+            ("messages", self._messages.sweep, settings.messaging_cleanup_interval_secs),
+            (
+                "attachments",
+                lambda: self._attachments.sweep(settings.storage_cleanup_batch_size),
+                settings.storage_cleanup_interval_secs,
+            ),
+        ):
+            janitor = parts.make_janitor(kind, database, sweep, interval_secs)
+            self._running.push_async_callback(janitor.stop)
+            janitor.start()
+
+    def _build_gateway(self) -> None:
+        settings = self._settings
+        rules = parts.socket_rules(settings)
+        acks = Acks(self._messages.acknowledge, settings.ws_ack_batch_size, settings.ws_ack_flush_interval_ms / 1000)
+        self._acks = acks
+        ACKS_WAITING.set_function(lambda: acks.waiting)
+        SOCKETS_LIMIT.set(settings.max_sockets)
+        services = SocketServices(rules, self._messages, self._keys, acks, asyncio.Semaphore(_READS_AT_ONCE))
+        self._gateway = Gateway(self._hub, services, self._sessions, parts.socket_limits(settings))
+
+    async def _listen(self) -> None:
+        settings = self._settings
+        patience_secs = settings.shutdown_timeout_secs / 2  # half for the sockets, half for the other requests
+        if not self._is_worker:
+            management_server = HttpServer(management_routes(), 0, patience_secs)
+            management_server.app[READINESS] = self.readiness
+            management_server.app[METRICS] = own_metrics
+            self.management_port = await self._open(management_server, settings.mgmt_port)
+
+        api = HttpServer(api_routes(), max(settings.max_message_bytes, MAX_JSON_BYTES), patience_secs)
+        api.tracing = self._tracing
+        self._limit(api)
+        api.app[AUTHENTICATE] = self._sessions.authenticate
+        api.app[accounts.ACCOUNTS] = self._accounts
+        api.app[accounts.SESSIONS] = self._sessions
+        api.app[keys.KEYS] = self._keys
+        api.app[keys.BUNDLE_REQUIRES_LOGIN] = settings.bundle_requires_login
+        api.app[attachments.ATTACHMENTS] = self._attachments
+        api.app[messages.MESSAGES] = self._messages
+        api.app[messages.MAX_MESSAGE_BYTES] = settings.max_message_bytes
+        api.app[gateway.GATEWAY] = self._gateway
+        self.api_port = await self._open(api, settings.port)
+        self._acks.start()
+        self._running.push_async_callback(self._gateway.leave, patience_secs)
+        self._running.push_async_callback(api.stop_accepting)
+        self._running.push_async_callback(self._gateway.drain, settings.drain_secs)
+        self._running.callback(api.ask_to_leave)
+
+    def _limit(self, api: HttpServer) -> None:
+        """Say who may ask how often, and from which pages. Refusals are to be readable there, so limits come first."""
+        settings = self._settings
+        client_of = api.app[CLIENT_OF] = ClientAddresses(settings.trusted_proxies).of
+        standard = ProcessBuckets(settings.rate_limit_per_second, settings.rate_limit_burst)
+        api.express = ExpressLane(
+            client_of, standard.take, self._sessions.authenticate, self._messages, settings.max_message_bytes
+        )
+        auth_handlers = frozenset(route.handler for route in auth_routes())
+        api.app.middlewares.append(RateLimits(standard.take, self._auth_limit.take, auth_handlers))
+        if settings.cors_origins:
+            cors = Cors(settings.cors_origins)
+            api.app.middlewares.append(cors)
+            api.app.on_response_prepare.append(cors.on_response_prepare)
+
+    async def _open(self, server: HttpServer, port: int) -> int:
+        self._running.push_async_callback(server.stop)
+        try:
+            await server.start(self._settings.host, port, is_port_shared=self._is_worker)
+        except OSError as error:
+            raise StartupError(
+                f"cannot listen on {self._settings.host} port {port}: {os.strerror(error.errno or 0).lower()}"
+            ) from error
+        return server.port
+
+    async def _has_storage(self) -> bool:
+        try:
+            async with asyncio.timeout(self._settings.storage_health_timeout_ms / 1000):
+                return await self._blobs.is_available()
+        except TimeoutError:
+            return False
+
+    def _on_event(self, channel: str, payload: bytes) -> None:
+        if channel == keyspace.ENDED_SESSIONS:
+            self._sessions.note_ended(payload)
+        elif event := parse_event(payload):
+            self._hub.dispatch(keyspace.user_of_events(channel), event)
+
+    def _on_gap(self, channels: Collection[str]) -> None:
+        EVENT_GAPS.inc()
+        if self._catch_up is not None:  # else nobody is connected, and the ended sessions are yet to be loaded
+            self._catch_up.after_gap(
+                keyspace.user_of_events(channel) for channel in channels if channel != keyspace.ENDED_SESSIONS
+            )
+
+
+def _auth_bucket(settings: Settings) -> Bucket:
+    return Bucket("auth", settings.auth_rate_limit_per_second, settings.auth_rate_limit_burst, REFUSAL)

@@ -1,0 +1,119 @@
+"""Log lines: a constant message and fields, as text or as one JSON object per line.
+
+Never in a log: tokens, passwords, names, user ids, addresses, bodies, query strings.
+"""
+
+import json
+import logging
+import math
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from itertools import count
+from typing import Any
+from uuid import uuid4
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""The id of the request being served, in every log line written on its behalf."""
+
+
+def _process_part() -> str:
+    chosen = str(uuid4())
+    return f"{chosen[:14]}8{chosen[15:24]}"
+
+
+_PROCESS_PART = _process_part()
+_REQUEST_NUMBERS = count(secrets.randbits(47))
+
+
+def new_request_id() -> str:
+    """A UUID that nobody had before: random bits of this process and a running number (RFC 9562 section 5.8)."""
+    return f"{_PROCESS_PART}{next(_REQUEST_NUMBERS):012x}"
+
+
+trace_id: ContextVar[str] = ContextVar("trace_id", default="")
+"""The trace that the request belongs to, in the same lines; empty while there are no traces."""
+
+_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def set_up_logging(level: str, format_name: str) -> None:
+    """Log to stderr, from `level` on, as `text` or `json`."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if format_name == "json" else TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # It warns of what clients write in their headers, and names their addresses.
+    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
+
+
+class Seldom(logging.Filter):
+    """Lets a line through once per ``period_secs``, with the number of those held back before it.
+
+    Args:
+        message: The line's; others pass untouched.
+        now: The clock, in seconds.
+    """
+
+    def __init__(self, message: str, period_secs: float, now: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._message = message
+        self._period_secs = period_secs
+        self._now = now
+        self._next = -math.inf
+        self._held_back = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.msg != self._message:
+            return True
+        if self._now() < self._next:
+            self._held_back += 1
+            return False
+        if self._held_back:
+            record.held_back = self._held_back
+        self._next = self._now() + self._period_secs
+        self._held_back = 0
+        return True
+
+
+class TextFormatter(logging.Formatter):
+    """``2026-01-31T12:00:00.000Z INFO obscura.node.node: started request_id=… key=value``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = "".join(f" {name}={value!r}" for name, value in _fields(record).items())
+        message = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")  # one entry, one line
+        line = f"{_timestamp(record)} {record.levelname} {record.name}: {message}{fields}"
+        return line if record.exc_info is None else f"{line}\n{self.formatException(record.exc_info)}"
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line: time, level, logger, message, then the fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": _timestamp(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info is not None:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)  # which, unlike orjson, writes any text, lone surrogates too
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    fields = {name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS}
+    if request := request_id.get():
+        fields["request_id"] = request
+    if trace := trace_id.get():
+        fields["trace_id"] = trace
+    return fields
+
+
+def _timestamp(record: logging.LogRecord) -> str:
+    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+    return f"{seconds}.{int(record.msecs):03d}Z"

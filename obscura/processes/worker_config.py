@@ -1,0 +1,54 @@
+"""What each process of a node gets: its settings, and its share of what the node may admit.
+
+The kernel hands a new connection to any of the processes, so one may be full while another
+has room: a client can be refused a little before the node's limit, and never comes in
+beyond it. Exact counts would cost each request a word with another process.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any, Self
+
+import orjson
+
+from obscura.settings.model import DIVIDED_LIMITS, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The first thing a worker is told.
+
+    Attributes:
+        number: Which worker it is, from 1.
+        settings: Those of the whole node, with the port, the Redis and the secret that it has.
+    """
+
+    number: int
+    settings: Settings
+
+    def to_json(self) -> bytes:
+        """One line, secrets included."""
+        return orjson.dumps({"number": self.number, "settings": self.settings.model_dump(mode="json")})
+
+    @classmethod
+    def from_json(cls, line: bytes) -> Self:
+        values = orjson.loads(line)
+        return cls(values["number"], Settings.model_validate(values["settings"]))
+
+    @property
+    def share(self) -> Settings:
+        """The settings this worker runs with. Those of all workers together admit what the node may."""
+        settings, count = self.settings, self.settings.workers
+        changes: dict[str, Any] = {name: _part(getattr(settings, name), self.number, count) for name in DIVIDED_LIMITS}
+        changes["rate_limit_per_second"] = settings.rate_limit_per_second / count
+        changes["password_workers"] = max(1, (settings.password_workers or _cores() - 1) // count)
+        return settings.model_copy(update=changes)
+
+
+def _part(whole: int, number: int, count: int) -> int:
+    """Divide without a rest: the first ones get one more."""
+    return whole // count + (number <= whole % count)
+
+
+def _cores() -> int:
+    return os.cpu_count() or 2

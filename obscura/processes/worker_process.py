@@ -1,0 +1,159 @@
+"""A worker as its supervisor sees it: a process to start, to ask, to stop and to wait for."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from itertools import count
+from typing import Any, Self
+
+import orjson
+
+from obscura.errors import ObscuraError, StartupError
+from obscura.processes.worker_config import Assignment
+from obscura.redis_client.transport import end_tasks
+from obscura.settings.types import ENV_PREFIX
+
+# -P: the directory it happens to run in is no place to import from.
+_COMMAND = (sys.executable, "-P", "-c", "import sys; from obscura.processes.worker import main; sys.exit(main())")
+_MAX_LINE_BYTES = 2**24  # the metrics of one process
+_START_SECS = 60.0  # much more than the busiest machine takes
+
+
+class WorkerSilent(ObscuraError):
+    """A worker has not answered, in time or at all."""
+
+
+class Child:
+    """One worker process, from its start to its end. `worker.py` says what is spoken with it.
+
+    Attributes:
+        lines_heard: How many lines it has said, whatever they were. One that hangs says none.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, channel: tuple[asyncio.StreamReader, asyncio.StreamWriter]):
+        self._process = process
+        self._reader, self._writer = channel
+        self._ids = count()
+        self._asked: dict[int, asyncio.Future[Any]] = {}
+        self._listening: asyncio.Task[None] | None = None
+        self.lines_heard = 0
+
+    @classmethod
+    async def spawn(cls, assignment: Assignment) -> Self:
+        """Start a process and tell it what to do.
+
+        Its environment has none of our settings: it gets them, and the secrets among
+        them, over the channel alone.
+        """
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
+        environ["PYTHONPATH"] = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *_COMMAND,
+                f"obscura worker {assignment.number}",  # for who looks at the process list
+                stdin=theirs.fileno(),
+                env=environ,
+                start_new_session=True,  # Ctrl-C is for the supervisor, who tells the workers
+            )
+            channel = await asyncio.open_unix_connection(sock=ours, limit=_MAX_LINE_BYTES)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        channel[1].write(assignment.to_json() + b"\n")
+        return cls(process, channel)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def until_started(self) -> None:
+        """Wait until it serves.
+
+        Raises:
+            StartupError: It cannot, for the reason it gave, or has ended without one, or
+                took too long and was killed.
+        """
+        try:
+            async with asyncio.timeout(_START_SECS):
+                said = await self._read()
+        except WorkerSilent:
+            code = await self.wait()
+            raise StartupError(f"a worker process ended while it started, with exit code {code}") from None
+        except TimeoutError:
+            self.signal(signal.SIGKILL)
+            await self.wait()
+            raise StartupError(f"a worker process did not start within {_START_SECS:.0f} seconds") from None
+        if "refused" in said:
+            raise StartupError(said["refused"])
+        self._listening = asyncio.create_task(self._listen())
+
+    async def ask(self, question: str, timeout_secs: float) -> Any:
+        """Ask a worker that has started.
+
+        Raises:
+            WorkerSilent: It is gone, or did not answer in time.
+        """
+        answer = self._send(question)
+        try:
+            async with asyncio.timeout(timeout_secs):
+                return await answer
+        except TimeoutError:
+            raise WorkerSilent("no answer in time") from None
+
+    def poke(self) -> None:
+        """Have it say something, if it can: `lines_heard` rises then."""
+        with suppress(WorkerSilent):
+            self._send("alive")
+
+    def _send(self, question: str) -> asyncio.Future[Any]:
+        if self._listening is None or self._listening.done():
+            raise WorkerSilent("the worker has ended")
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        number = next(self._ids)
+        self._asked[number] = answer
+        answer.add_done_callback(lambda _: self._asked.pop(number, None))
+        self._writer.write(orjson.dumps({"id": number, "question": question}) + b"\n")
+        return answer
+
+    async def _listen(self) -> None:
+        """Hand out the answers, in whatever order they come, until it says no more."""
+        try:
+            while True:
+                said = await self._read()
+                asked = self._asked.get(said["id"])
+                if asked is not None and not asked.done():
+                    asked.set_result(said["answer"])
+        except WorkerSilent as silence:
+            for asked in list(self._asked.values()):
+                if not asked.done():
+                    asked.set_exception(silence)
+                    asked.exception()  # nobody waits for what a poke is answered
+
+    async def _read(self) -> Any:
+        try:
+            line = await self._reader.readline()
+        except ConnectionError:
+            line = b""
+        if not line:
+            raise WorkerSilent("the worker has ended")
+        self.lines_heard += 1
+        return orjson.loads(line)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, if it still runs."""
+        with suppress(ProcessLookupError):
+            self._process.send_signal(number)
+
+    async def wait(self) -> int:
+        """Wait for its end; returns the exit code."""
+        code = await self._process.wait()
+        await end_tasks(self._listening)
+        self._writer.close()
+        return code

@@ -1,0 +1,188 @@
+"""The command connection to one Redis server, supervised and shared by all requests of a process.
+
+Replies come in the order of the commands, so a command needs no more than its place in a
+queue. Three things follow. Commands of one event-loop tick leave in one write. A
+cancelled request leaves its place in the queue behind, so nobody is ever given another's
+reply (redis-py#2665). And nothing is sent twice: a command whose reply did not come
+raises `StoreUnavailable`, and its caller decides.
+"""
+
+import asyncio
+import logging
+import re
+from collections import deque
+from collections.abc import Awaitable
+from contextlib import suppress
+from typing import Any
+
+import hiredis
+
+from obscura.errors import StoreUnavailable
+from obscura.observability.metrics import REDIS_RECONNECTS, REDIS_REFUSALS, timed
+from obscura.redis_client.endpoints import Server
+from obscura.redis_client.transport import REPLY_TIMEOUT_SECS, Argument, Backoff, Link, end_tasks
+
+log = logging.getLogger(__name__)
+
+_WAIT_FOR_CONNECTION_SECS = 0.4
+_MAX_IN_FLIGHT = 20_000
+_MAX_UNSENT_BYTES = 64 * 2**20
+
+# Replies that mean "not now" rather than "wrong command". Before 7, Redis puts what a command of a
+# script was refused with behind a preamble of its own. A right that our user of Redis lacks is one of
+# them: an operator will give it, and no request was at fault.
+_PASSING_ERROR = re.compile(
+    r"(ERR Error running script .* -)?"
+    r"(OOM|LOADING|READONLY|MASTERDOWN|BUSY|NOREPLICAS|MISCONF|CLUSTERDOWN|NOPERM|NOAUTH)\b"
+    r"|.*The user executing the script can't"
+)
+_NO_MASTER = frozenset({"READONLY", "MASTERDOWN"})
+
+
+class Connection:
+    """The command connection of this process, shared by everything that speaks to Redis.
+
+    Reconnects by itself. While Redis is away every call fails with `StoreUnavailable`
+    within `REPLY_TIMEOUT_SECS` plus a short wait for a reconnect that is under way.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._link: Link | None = None
+        self._pending: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._connected = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._waiting_is_useful = True
+        self._tasks: list[asyncio.Task[None]] = []
+        self._loop = asyncio.get_running_loop()
+
+    async def start(self) -> None:
+        """Connect for the first time.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        await self._connect()
+        self.start_connecting()
+
+    def start_connecting(self) -> None:
+        """Connect in the background, for as long as it takes."""
+        self._tasks = [asyncio.create_task(self._supervise()), asyncio.create_task(self._watch())]
+
+    async def stop(self) -> None:
+        await end_tasks(*self._tasks)
+        if self._link is not None:
+            self._link.close()
+            await self._lost.wait()
+
+    @property
+    def connected(self) -> bool:
+        return self._link is not None
+
+    def call(self, *command: Argument, asking: bool = False) -> Awaitable[Any]:
+        """Run one command and return its reply. Never repeated.
+
+        Args:
+            asking: Its slot is on its way to this server (ASK of a Cluster).
+
+        Raises:
+            StoreUnavailable: No connection, no reply in time, or Redis refuses for now.
+            hiredis.ReplyError: Redis refuses the command as such.
+        """
+        if command[0] not in {"EVALSHA", "EVAL"}:
+            return timed(str(command[0]), self._call(command, asking))
+        # A script is timed by its name, where that is known.
+        return self._call(command, asking) if asking or self._link is None else self.send(*command)
+
+    async def _call(self, command: tuple[Argument, ...], asking: bool) -> Any:
+        if self._link is None:
+            await self.wait_for_connection()
+        if asking:
+            self.send("ASKING")
+        return await self.send(*command)
+
+    def send(self, *command: Argument) -> asyncio.Future[Any]:
+        """Send one command at once; the future has its reply, or what `call` raises.
+
+        Commands sent one after the other reach the server in that order with none in between.
+
+        Raises:
+            StoreUnavailable: Not sent: no connection, or too much under way.
+        """
+        if self._link is None:
+            raise StoreUnavailable("no connection to Redis")
+        if len(self._pending) >= _MAX_IN_FLIGHT or self._link.unsent_bytes > _MAX_UNSENT_BYTES:
+            raise StoreUnavailable("Redis does not keep up")
+        reply: asyncio.Future[Any] = self._loop.create_future()
+        self._pending.append((reply, self._loop.time()))
+        self._link.send(*command)
+        return reply
+
+    async def wait_for_connection(self) -> None:
+        """Wait a moment for a connection that is about to be made; returns either way."""
+        if self._waiting_is_useful:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_WAIT_FOR_CONNECTION_SECS):
+                    await self._connected.wait()
+
+    async def _connect(self) -> None:
+        self._lost.clear()
+        self._link = await Link.open(self._server, self._on_reply, self._on_lost)
+        self._waiting_is_useful = True
+        self._connected.set()
+
+    def _on_reply(self, reply: Any) -> None:
+        waiter, _ = self._pending.popleft()
+        if waiter.done():
+            return  # cancelled meanwhile; the reply was its alone
+        if not isinstance(reply, hiredis.ReplyError):
+            waiter.set_result(reply)
+        elif refusal := _PASSING_ERROR.match(str(reply)):
+            REDIS_REFUSALS.labels(refusal[2] or "NOPERM").inc()
+            waiter.set_exception(StoreUnavailable(f"Redis refuses: {reply}"))
+            if refusal[2] in _NO_MASTER and self._link is not None:
+                self._link.close()  # it has been replaced: the next connection finds who is master now
+        else:
+            waiter.set_exception(reply)
+
+    def _on_lost(self) -> None:
+        self._link = None
+        self._connected.clear()
+        self._lost.set()
+        while self._pending:
+            waiter, _ = self._pending.popleft()
+            if not waiter.done():
+                waiter.set_exception(StoreUnavailable("the connection to Redis broke before the reply"))
+                waiter.exception()  # its caller may be cancelled before it sees this
+
+    async def _supervise(self) -> None:
+        while True:
+            if self._link is None:
+                await self._reconnect()
+            await self._lost.wait()
+            log.warning("connection to Redis lost")
+
+    async def _reconnect(self) -> None:
+        backoff = Backoff()
+        while True:
+            await backoff.pause()
+            try:
+                await self._connect()
+            except StoreUnavailable as error:
+                self._waiting_is_useful = False
+                log.debug("still no connection to Redis: %s", error)
+            except Exception:
+                self._waiting_is_useful = False
+                log.exception("no connection to Redis, for a reason of its own kind")
+            else:
+                REDIS_RECONNECTS.inc()
+                log.warning("connected to Redis again")
+                return
+
+    async def _watch(self) -> None:
+        # One look at the oldest command serves all of them; a timer each would cost more than the command.
+        while True:
+            await asyncio.sleep(REPLY_TIMEOUT_SECS / 10)
+            if self._pending and self._loop.time() - self._pending[0][1] > REPLY_TIMEOUT_SECS * 0.9 and self._link:
+                log.warning("Redis does not reply")
+                self._link.close()

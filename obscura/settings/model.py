@@ -1,0 +1,305 @@
+"""Every setting of the server, in one frozen model.
+
+A value comes from a flag, else from ``OBSCURA_*`` in the environment, else from the
+TOML file named by ``--config``, else it is the default. `load` reads all of them and
+names everything that is wrong in one `SettingsError`, without quoting a secret. A
+`Settings` made directly, as tests do, reads nothing from the machine it runs on.
+"""
+
+import argparse
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal, Self, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from obscura.errors import SettingsError
+from obscura.settings.types import (
+    ENV_PREFIX,
+    Count,
+    CountOrZero,
+    Days,
+    HttpUrl,
+    JwtSecrets,
+    LogLevel,
+    Milliseconds,
+    Networks,
+    Origins,
+    Port,
+    Processes,
+    Rate,
+    Ratio,
+    RedisUrl,
+    Seconds,
+    SecondsOrZero,
+    Setting,
+    Size,
+    Text,
+    WholeSeconds,
+    describe,
+    flag_name,
+    topic,
+)
+
+_SECS_PER_DAY = 86_400
+_SHOWN_CHARS = 60  # of a wrong value
+
+DIVIDED_LIMITS = ("max_sockets", "max_sockets_per_account", "max_sockets_per_address", "rate_limit_burst")
+"""Limits of a node of which each of its processes admits a part, and at least one."""
+
+_node = topic("Node")
+_traces = topic("Traces")
+_redis = topic("Redis and data")
+_accounts = topic("Accounts and sessions")
+_keys = topic("Keys")
+_messages = topic("Messages")
+_gateway = topic("Gateway")
+_limits = topic("Rate limits")
+_storage = topic("Attachments")
+_proxy = topic("Proxies and browsers")
+
+
+class Settings(BaseModel):
+    """The values one node runs with; checked on their own and against each other."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, hide_input_in_errors=True
+    )
+
+    host: Text = _node("0.0.0.0", "Address that both ports listen on.")  # noqa: S104
+    port: Port = _node(3000, "Port of the API; 0 takes any free one.")
+    mgmt_port: Port = _node(9090, "Port of /livez, /readyz and /metrics, never for clients; 0 takes any free one.")
+    workers: Processes = _node(1, "Processes that serve; the limits of this node hold for all of them together.")
+    drain_secs: SecondsOrZero = _node(
+        0, "Seconds over which a stop spreads the goodbyes to open sockets, while requests are still served."
+    )
+    shutdown_timeout_secs: Seconds = _node(5, "Seconds a stop may take after that until open requests are cut.")
+    log_format: Literal["text", "json"] = _node("text", "How a log line is written: text or json.")
+    log_level: LogLevel = _node("info", "Least level that is logged: debug, info, warning or error.")
+    health_db_timeout_ms: Milliseconds = _node(2000, "Milliseconds that /readyz waits for Redis.")
+
+    otlp_endpoint: HttpUrl | None = _traces(
+        None, "Base URL of an OpenTelemetry collector for traces, over OTLP/HTTP; unset: no traces."
+    )
+    otlp_sample_ratio: Ratio = _traces(1, "Share of the traces that is sent, from 0 to 1.")
+
+    redis_url: RedisUrl | None = _redis(
+        None,
+        "Redis or Valkey to use (redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://); unset: "
+        "the node runs its own in the data directory. A flag shows in the process list: keep a password in the "
+        "environment or the file.",
+        secret=True,
+    )
+    data_dir: Path = _redis(
+        "./obscura-data", "Directory of the node's own Redis, of the secret it makes and, by default, of attachments."
+    )
+    redis_wait_replicas: CountOrZero = _redis(
+        0, "Replicas that must have a copy of what may not be lost before it is answered; too few: 503."
+    )
+
+    jwt_secret: JwtSecrets = _accounts(
+        "",
+        "Secrets of access tokens, at least 32 bytes each, comma-separated: the first signs, all verify; unset: "
+        "a random one kept in the data directory, or a refusal to start with redis_url.",
+        secret=True,
+        flag=False,
+    )
+    access_token_ttl_secs: WholeSeconds = _accounts(900, "Seconds an access token is valid.")
+    refresh_token_ttl_days: Days = _accounts(30, "Days a refresh token is valid; may be fractional.")
+    refresh_token_retry: bool = _accounts(
+        False, "Whether the previous refresh token gets the same successor again for 10 seconds: true or false."
+    )
+    max_sessions_per_account: Count = _accounts(
+        100, "Sessions of one account; a login past them ends the one used longest ago."
+    )
+    password_workers: CountOrZero = _accounts(0, "Threads that hash passwords; 0: one less than cores, at least 1.")
+
+    max_pre_keys: Count = _keys(100, "One-time pre-keys kept per account.")
+    pre_key_refill_threshold: CountOrZero = _keys(20, "One-time pre-keys left below which a client is told.")
+    pre_key_reserve: CountOrZero = _keys(0, "Last one-time pre-keys of an account, kept for callers who are logged in.")
+    bundle_requires_login: bool = _keys(False, "Whether only who is logged in gets key bundles: true or false.")
+
+    ttl_days: Days = _messages(30, "Days a message waits for its recipient; may be fractional.")
+    max_message_bytes: Size = _messages(2 * 2**20, "Bytes of one message's body.")
+    max_inbox_size: Count = _messages(1000, "Messages that wait for one account; past them the oldest go.")
+    max_inbox_bytes: Size = _messages(64 * 2**20, "Bytes that wait for one account; past them the oldest go.")
+    messaging_cleanup_interval_secs: Seconds = _messages(300, "Seconds between removals of expired messages.")
+    batch_limit: Count = _messages(50, "Messages read from an inbox at once.")
+
+    max_sockets: Count = _gateway(20_000, "Open sockets of this node.")
+    max_sockets_per_account: Count = _gateway(8, "Open sockets of one account on this node.")
+    max_sockets_per_address: Count = _gateway(1000, "Open sockets of one client address on this node.")
+    ws_outbound_buffer_size: Count = _gateway(32, "Messages held in memory for a slow socket.")
+    ws_write_timeout_secs: Seconds = _gateway(10, "Seconds after which a socket that takes nothing is closed.")
+    ws_ack_batch_size: Count = _gateway(50, "Acks gathered before they are written to Redis.")
+    ws_ack_flush_interval_ms: Milliseconds = _gateway(500, "Milliseconds an ack waits at most to be written.")
+    ws_ping_interval_secs: Seconds = _gateway(30, "Seconds between pings to a client.")
+    ws_ping_timeout_secs: Seconds = _gateway(10, "Seconds of silence after a ping until the socket is dropped.")
+
+    rate_limit_per_second: Rate = _limits(10, "Requests per second and client address, of one node.")
+    rate_limit_burst: Count = _limits(20, "Requests of one client address at once, to one node.")
+    auth_rate_limit_per_second: Rate = _limits(1, "Requests to users and sessions per second and client address.")
+    auth_rate_limit_burst: Count = _limits(3, "Requests to users and sessions of one client address at once.")
+    login_rate_limit_per_minute: Rate = _limits(6, "Failed logins per minute and username.")
+    login_rate_limit_burst: Count = _limits(12, "Failed logins of one username at once.")
+    bundle_rate_limit_per_minute: Rate = _limits(6, "Key bundles per minute, of one account to one address.")
+    bundle_rate_limit_burst: Count = _limits(12, "Key bundles at once, of one account to one address.")
+
+    trusted_proxies: Networks = _proxy(
+        "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,127.0.0.1/32",
+        "Networks of the proxies whose X-Forwarded-For is believed, comma-separated.",
+    )
+    cors_origins: Origins = _proxy(
+        "", "Origins of web clients, like https://chat.example, comma-separated; unset: CORS is off."
+    )
+
+    storage_bucket: Text | None = _storage(None, "S3 bucket for attachments; unset: a directory.")
+    storage_region: Text = _storage("us-east-1", "Region of the bucket.")
+    storage_endpoint: Text | None = _storage(None, "URL of an S3 server that is not Amazon's.")
+    storage_access_key: Text | None = _storage(None, "Access key of the bucket.")
+    storage_secret_key: Text | None = _storage(None, "Secret key of the bucket.", secret=True, flag=False)
+    storage_force_path_style: bool = _storage(False, "Whether the bucket goes into the URL's path: true or false.")
+    storage_dir: Path | None = _storage(None, "Directory for attachments; unset: one in the data directory.")
+    storage_max_size_bytes: Size = _storage(50 * 2**20, "Bytes of one attachment.")
+    storage_cleanup_interval_secs: Seconds = _storage(3600, "Seconds between removals of expired attachments.")
+    storage_cleanup_batch_size: Count = _storage(100, "Expired attachments removed at once.")
+    storage_health_timeout_ms: Milliseconds = _storage(2000, "Milliseconds that /readyz waits for the storage.")
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        wrong = []
+        if self.refresh_token_ttl_days * _SECS_PER_DAY < self.access_token_ttl_secs:
+            wrong.append("OBSCURA_REFRESH_TOKEN_TTL_DAYS must not be shorter than OBSCURA_ACCESS_TOKEN_TTL_SECS")
+        if self.port == self.mgmt_port != 0:
+            wrong.append("OBSCURA_PORT and OBSCURA_MGMT_PORT must differ")
+        if self.redis_url and not self.jwt_secret:
+            wrong.append("OBSCURA_REDIS_URL needs OBSCURA_JWT_SECRET, the same on every node that uses that Redis")
+        if self.max_inbox_bytes < self.max_message_bytes:
+            wrong.append("OBSCURA_MAX_INBOX_BYTES must not be smaller than OBSCURA_MAX_MESSAGE_BYTES")
+        if self.pre_key_reserve >= self.max_pre_keys:
+            wrong.append("OBSCURA_PRE_KEY_RESERVE must be smaller than OBSCURA_MAX_PRE_KEYS")
+        wrong += [
+            f"OBSCURA_{name.upper()} must not be smaller than OBSCURA_WORKERS, which divide it among them"
+            for name in DIVIDED_LIMITS
+            if getattr(self, name) < self.workers
+        ]
+        if wrong:
+            raise ValueError("\n".join(wrong))
+        return self
+
+
+SETTINGS: Mapping[str, Setting] = {name: describe(name, field) for name, field in Settings.model_fields.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """One value from outside; nothing about it has been checked, not even the name."""
+
+    name: str
+    value: object
+    written: str  # the name as the operator wrote it: "--port", "OBSCURA_PORT", "port in relay.toml"
+
+
+def load(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
+    """Read the flags after ``obscura serve``, the environment and the file that ``--config`` names.
+
+    In the environment an empty value is no value, except that of a list: no entries.
+
+    Raises:
+        SettingsError: Names every wrong and unknown setting the way it was written,
+            says what is expected, and holds no secret.
+    """
+    flags, file = _from_flags(argv)
+    entries = [*(_from_file(file) if file else []), *_from_environ(environ), *flags]
+    refusals = [_refusal(entry) for entry in entries]
+    wrong = [refusal for refusal in refusals if refusal]
+    given = {entry.name: entry for entry, refusal in zip(entries, refusals, strict=True) if not refusal}
+    try:
+        settings = Settings.model_validate({name: entry.value for name, entry in given.items()})
+    except ValidationError as error:
+        wrong += [_complaint(details, given) for details in error.errors()]
+    if wrong:
+        raise SettingsError("\n".join(dict.fromkeys(wrong)))
+    return settings
+
+
+def _from_flags(argv: Sequence[str]) -> tuple[list[_Given], Path | None]:
+    """Return what the flags say, and the file that ``--config`` names."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    parser.add_argument("--config", nargs="?", const="", default=None)
+    for name, field in Settings.model_fields.items():
+        # A flag without a value is right for a switch; for the others the empty text is refused later.
+        parser.add_argument(flag_name(name), dest=name, nargs="?", const="true" if field.annotation is bool else "")
+    known, others = parser.parse_known_args(argv)
+    values = vars(known)
+    file = values.pop("config")
+    entries = [_Given(name, value, flag_name(name)) for name, value in values.items()]
+    return entries + _strays(others), None if file is None else Path(file).absolute()
+
+
+def _strays(words: Sequence[str]) -> list[_Given]:
+    """Return the words that belong to no flag we know, cut so that none shows a secret."""
+    strays = []
+    for before, word in pairwise(["", *words]):
+        if word.startswith("--"):
+            strays.append(word.partition("=")[0])
+        elif word.startswith("-"):
+            strays.append(word[:2])
+        elif not before.startswith("-"):  # else it is the value of an unknown flag
+            strays.append(word)
+    return [_Given(stray, None, stray) for stray in strays]
+
+
+def _from_environ(environ: Mapping[str, str]) -> list[_Given]:
+    named = [(key.removeprefix(ENV_PREFIX).lower(), key) for key in environ if key.startswith(ENV_PREFIX)]
+    return [_Given(name, environ[key], key) for name, key in named if environ[key] or _is_list(name)]
+
+
+def _is_list(name: str) -> bool:
+    return name in SETTINGS and get_origin(Settings.model_fields[name].annotation) is tuple
+
+
+def _from_file(file: Path) -> list[_Given]:
+    try:
+        values = tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"--config {file} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise SettingsError(f"--config {file} is not TOML: {error}") from None
+    return [_Given(name, _as_text(value), f"{name} in {file}") for name, value in values.items()]
+
+
+def _as_text(value: object) -> object:
+    """Make a TOML number or boolean what the environment would hold, so that both are checked alike."""
+    return str(value) if isinstance(value, int | float) else value
+
+
+def _refusal(entry: _Given) -> str | None:
+    """Say why an entry cannot be a setting at all; None if it can."""
+    setting = SETTINGS.get(entry.name)
+    if setting is None:
+        like = entry.name.lower().removeprefix(ENV_PREFIX.lower()).strip("-").replace("-", "_")
+        near = [SETTINGS[name] for name in difflib.get_close_matches(like, SETTINGS, n=1)]
+        hint = "".join(f"; did you mean {one.name} ({one.flag or 'no flag'}, {one.env})?" for one in near)
+        return f"{entry.written} is not a setting{hint}"
+    if setting.flag is None and entry.written.startswith("--"):
+        return f"{entry.written} is not a flag, for the process list would show it: use {setting.env} or the file"
+    return None
+
+
+def _complaint(details: ErrorDetails, given: Mapping[str, _Given]) -> str:
+    """Say what is wrong with a value, and quote it unless it is a secret."""
+    check = details.get("ctx", {}).get("error")
+    if not details["loc"]:  # values that do not go together
+        return str(check)
+    name = str(details["loc"][0])
+    written = given[name].written
+    if check:
+        return f"{written} {check}"
+    shown = "" if SETTINGS[name].secret else f", not {str(details['input'])[:_SHOWN_CHARS]!r}"
+    return f"{written} must be {SETTINGS[name].expected}{shown}"

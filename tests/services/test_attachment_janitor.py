@@ -1,0 +1,416 @@
+"""The clean-up of attachments: everything that is due goes, once, and a store that fails is not pressed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from redis import Redis
+
+from obscura.blobs.directory import DirectoryBlobs
+from obscura.errors import StoreUnavailable
+from obscura.node.node import Node
+from obscura.redis_client.client import Database
+from obscura.services.attachments import Attachments
+from obscura.services.janitor import Janitor, SweepRecord
+from obscura.store import keyspace
+from obscura.store.attachments import Attachment, AttachmentStore
+from obscura.store.last_runs import Landmark
+from obscura.store.leases import Lease
+from tests.conftest import StartNode
+from tests.support.client import Api, User
+from tests.support.inspection import metric
+from tests.support.outages import killed, patiently
+from tests.support.redis import RedisServer
+from tests.support.waiting import eventually
+
+PATH = "/v1/attachments"
+FAR_MS = 10**13
+INTERVAL_SECS = 0.05
+
+
+@pytest.fixture
+def redis(own_redis: RedisServer) -> Iterator[Redis]:
+    with own_redis.client as client:
+        yield client
+
+
+@pytest.fixture
+async def database(own_redis: RedisServer) -> AsyncIterator[Database]:
+    """A connection of the test's own, to take single steps."""
+    database = Database(own_redis.url, "test", 0, lambda *_: None, lambda _: None)
+    await database.start()
+    yield database
+    await database.stop()
+
+
+@pytest.fixture
+def store(database: Database) -> AttachmentStore:
+    return AttachmentStore(database.commands, database.scripts)
+
+
+@pytest.fixture
+async def blobs(tmp_path: Path) -> AsyncIterator[DirectoryBlobs]:
+    """The directory that the nodes of a test use too."""
+    blobs = DirectoryBlobs(tmp_path / "attachments")
+    await blobs.start()
+    yield blobs
+    await blobs.stop()
+
+
+@pytest.fixture
+def start_user(start_node: StartNode, connect_api: Callable[[Node], Api], own_redis: RedisServer) -> Any:
+    """Starts a node that cleans up all the time, and registers a user there."""
+
+    async def start(**settings: Any) -> User:
+        given = {"redis_url": own_redis.url, "storage_cleanup_interval_secs": INTERVAL_SECS}
+        return await connect_api(await start_node(**given | settings)).register()
+
+    return start
+
+
+def files_under(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.rglob("*") if file.is_file())
+
+
+async def stream(*chunks: bytes) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+async def upload(user: User) -> str:
+    answer = await user.api.call("POST", PATH, token=user.token, data=b"bytes")
+    assert answer.status == 201
+    return str(answer.json["id"])
+
+
+async def test_what_expires_is_removed(start_user: Any, redis: Redis, tmp_path: Path) -> None:
+    """File, hash and entry of an attachment go once its time is over; others stay."""
+    removed = metric("obscura_attachments_expired_total")
+    user = await start_user(ttl_days=0.3 / 86_400)
+    ids = [await upload(user) for _ in range(3)]
+    redis.zadd(keyspace.ATTACHMENT_EXPIRY, {ids[0]: FAR_MS})
+    await eventually(lambda: redis.zrange(keyspace.ATTACHMENT_EXPIRY, 0, -1) == [ids[0]])
+    assert files_under(tmp_path / "attachments") == [ids[0]]
+    assert metric("obscura_attachments_expired_total") == removed + 2
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4])
+async def test_a_crash_between_any_two_steps_leaves_nothing(
+    start_user: Any, redis: Redis, store: AttachmentStore, blobs: DirectoryBlobs, tmp_path: Path, steps: int
+) -> None:
+    """An upload that got so far and no further is gone after the next clean-up, and can never be read half."""
+    attachment_id = uuid4()
+    await store.begin(attachment_id, 1)
+    if steps == 2:
+        blobs_part = tmp_path / "attachments" / str(attachment_id)[:2]
+        blobs_part.mkdir()
+        (blobs_part / f"{attachment_id}.part").write_bytes(b"half of it")
+    if steps > 2:
+        await blobs.put(str(attachment_id), stream(b"all of it"))
+    if steps > 3:
+        redis.hset(keyspace.attachment(attachment_id), mapping={"size": 9, "expires_at": FAR_MS})
+    user = await start_user()
+    await eventually(lambda: not redis.exists(keyspace.ATTACHMENT_EXPIRY))
+    assert files_under(tmp_path / "attachments") == []
+    assert not redis.exists(keyspace.attachment(attachment_id))
+    assert (await user.api.call("GET", f"{PATH}/{attachment_id}", token=user.token)).status == 404
+
+
+async def test_an_upload_under_way_is_left_alone(start_user: Any, redis: Redis) -> None:
+    """However often the clean-up comes by."""
+    user = await start_user()
+    going_on = asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"first"
+        await going_on.wait()
+        yield b"last"
+
+    uploading = asyncio.create_task(user.api.call("POST", PATH, token=user.token, data=slowly()))
+    await eventually(lambda: redis.exists(keyspace.ATTACHMENT_EXPIRY))
+    await sweeps(redis, 3)
+    going_on.set()
+    attachment_id = (await uploading).json["id"]
+    answer = await user.api.call("GET", f"{PATH}/{attachment_id}", token=user.token)
+    assert (answer.status, answer.body) == (200, b"firstlast")
+
+
+async def sweeps(redis: Redis, count: int) -> None:
+    """Wait until the clean-ups have asked so many times more what is due."""
+    await more_calls(redis, "zrangebyscore", count)
+
+
+async def more_calls(redis: Redis, command: str, count: int) -> None:
+    """Wait until a command was called so many times more."""
+    wanted = calls(redis, command) + count
+    await eventually(lambda: calls(redis, command) >= wanted)
+
+
+def calls(redis: Redis, command: str) -> int:
+    return int(redis.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"])
+
+
+async def test_an_upload_that_was_cleaned_up_is_not_finished(store: AttachmentStore, redis: Redis) -> None:
+    """Its uploader gets no 201 for bytes that are gone."""
+    attachment_id = uuid4()
+    await store.begin(attachment_id, 1)
+    assert await store.claim_due(10) == [attachment_id]
+    assert not await store.finish(attachment_id, 1, Attachment(5, FAR_MS))
+    assert await store.find(attachment_id) is None
+
+
+async def test_finishing_twice_is_finishing_once(store: AttachmentStore) -> None:
+    """A repeat after a lost reply is fine."""
+    attachment_id = uuid4()
+    await store.begin(attachment_id, 1)
+    for _ in range(2):
+        assert await store.finish(attachment_id, 1, Attachment(5, FAR_MS))
+    assert await store.find(attachment_id) == Attachment(5, FAR_MS)
+    assert await store.claim_due(10) == []
+
+
+async def test_any_amount_is_cleaned_up(start_user: Any, redis: Redis) -> None:
+    """More than one batch in one sweep."""
+    redis.zadd(keyspace.ATTACHMENT_EXPIRY, {str(uuid4()): 1 for _ in range(250)})
+    await start_user(storage_cleanup_batch_size=20)
+    await eventually(lambda: not redis.exists(keyspace.ATTACHMENT_EXPIRY))
+
+
+async def test_one_that_cannot_be_removed_keeps_no_other(start_user: Any, redis: Redis, tmp_path: Path) -> None:
+    """It stays listed for later, while the rest goes with this sweep or the next."""
+    stuck = "ab000000-0000-4000-8000-000000000000"
+    (tmp_path / "attachments" / "ab" / stuck).mkdir(parents=True)  # a directory is not unlinked
+    redis.zadd(keyspace.ATTACHMENT_EXPIRY, {stuck: 1} | {str(uuid4()): 2 for _ in range(30)})
+    await start_user(storage_cleanup_batch_size=10)
+    await eventually(lambda: redis.zrange(keyspace.ATTACHMENT_EXPIRY, 0, -1) == [stuck])
+    seconds, _ = redis.time()
+    assert redis.zscore(keyspace.ATTACHMENT_EXPIRY, stuck) > (seconds + 30) * 1000
+
+
+async def test_a_store_that_fails_is_not_pressed(
+    start_user: Any, redis: Redis, tmp_path: Path, store: AttachmentStore
+) -> None:
+    """Each attachment is tried once a minute, not in a loop, and nothing is lost of what is due."""
+    (tmp_path / "attachments").write_text("in the way")
+    ids = [str(uuid4()) for _ in range(5)]
+    redis.zadd(keyspace.ATTACHMENT_EXPIRY, dict.fromkeys(ids, 1))
+    user = await start_user()
+    await sweeps(redis, 3)
+    assert sorted(redis.zrange(keyspace.ATTACHMENT_EXPIRY, 0, -1)) == sorted(ids)
+    assert await store.claim_due(10) == []
+    assert (await user.send(user, b"messages flow")).status == 201
+    (tmp_path / "attachments").unlink()
+    (tmp_path / "attachments").mkdir()
+    redis.zadd(keyspace.ATTACHMENT_EXPIRY, dict.fromkeys(ids, 1))  # a minute later
+    await eventually(lambda: not redis.exists(keyspace.ATTACHMENT_EXPIRY))
+
+
+async def test_the_clean_up_outlives_an_outage_of_redis(start_user: Any, redis: Redis, own_redis: RedisServer) -> None:
+    """When Redis is back it goes on."""
+    user = await start_user()
+    with killed(own_redis):
+        assert (await user.send(user, b"refused")).status == 503
+    await patiently(lambda: user.send(user, b"flows again"))
+    redis.zadd(keyspace.ATTACHMENT_EXPIRY, {str(uuid4()): 1})
+    await eventually(lambda: not redis.exists(keyspace.ATTACHMENT_EXPIRY))
+
+
+class Sweeps:
+    """Sweeps that last until they are let go, and how many there were and are."""
+
+    def __init__(self) -> None:
+        self.begun = self.at_once = self.most_at_once = 0
+        self.end = asyncio.Event()
+
+    async def run(self) -> None:
+        self.begun += 1
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await self.end.wait()
+        finally:
+            self.at_once -= 1
+
+
+@pytest.fixture
+def lease(database: Database) -> Lease:
+    return Lease(database.scripts, keyspace.ATTACHMENT_JANITOR)
+
+
+@pytest.fixture
+def record(database: Database) -> SweepRecord:
+    return SweepRecord("attachments", Landmark(database.commands, keyspace.ATTACHMENT_JANITOR_DONE))
+
+
+async def test_one_node_of_all_cleans_up_at_a_time(lease: Lease, record: SweepRecord, redis: Redis) -> None:
+    """While one is at it the others pass, and afterwards any may be the next."""
+    sweeps = Sweeps()
+    janitors = [Janitor(lease, sweeps.run, record, 0.01) for _ in range(5)]
+    for janitor in janitors:
+        janitor.start()
+    await eventually(lambda: sweeps.begun)
+    await more_calls(redis, "getex", 20)
+    assert sweeps.begun == 1
+    sweeps.end.set()
+    await eventually(lambda: sweeps.begun > 5)
+    for janitor in janitors:
+        await janitor.stop()
+    assert sweeps.most_at_once == 1
+    assert not redis.exists(keyspace.ATTACHMENT_JANITOR)
+
+
+async def test_a_sweep_that_is_stopped_gives_its_lease_back(lease: Lease, record: SweepRecord, redis: Redis) -> None:
+    """The next node need not wait for it to run out."""
+    sweeps = Sweeps()
+    janitor = Janitor(lease, sweeps.run, record, 0.01)
+    janitor.start()
+    await eventually(lambda: sweeps.begun)
+    assert 0 < redis.pttl(keyspace.ATTACHMENT_JANITOR) <= 10_000
+    await janitor.stop()
+    assert (sweeps.at_once, redis.exists(keyspace.ATTACHMENT_JANITOR)) == (0, 0)
+
+
+async def test_a_lease_that_is_lost_ends_the_sweep(lease: Lease, record: SweepRecord, redis: Redis) -> None:
+    """Somebody else may have begun; its lease is left alone."""
+    sweeps = Sweeps()
+    janitor = Janitor(lease, sweeps.run, record, 0.01, hold_secs=0.4)
+    janitor.start()
+    await eventually(lambda: sweeps.begun)
+    redis.set(keyspace.ATTACHMENT_JANITOR, "another node's token")
+    await eventually(lambda: sweeps.at_once == 0)
+    await janitor.stop()
+    assert redis.get(keyspace.ATTACHMENT_JANITOR) == "another node's token"
+
+
+async def test_a_lease_is_renewed_for_as_long_as_a_sweep_takes(lease: Lease, record: SweepRecord, redis: Redis) -> None:
+    """A long one is not cut off, and nobody else begins."""
+    sweeps = Sweeps()
+    janitor = Janitor(lease, sweeps.run, record, 0.01, hold_secs=0.3)
+    janitor.start()
+    await eventually(lambda: sweeps.begun)
+    await more_calls(redis, "pexpire", 6)
+    assert (sweeps.begun, sweeps.at_once) == (1, 1)
+    await janitor.stop()
+
+
+async def test_failures_make_the_pauses_longer(lease: Lease, record: SweepRecord) -> None:
+    """A sweep that fails every time is tried less and less, up to 8 intervals."""
+    loop = asyncio.get_running_loop()
+    times: list[float] = []
+
+    async def failing() -> None:
+        times.append(loop.time())
+        raise StoreUnavailable
+
+    janitor = Janitor(lease, failing, record, 0.02)
+    janitor.start()
+    await eventually(lambda: len(times) == 6)
+    await janitor.stop()
+    pauses = [after - before for before, after in pairwise(times)]
+    assert pauses[0] >= 0.8 * 2 * 0.02
+    assert pauses[-1] >= 0.8 * 8 * 0.02
+
+
+async def test_the_lease_of_another_is_not_given_back(lease: Lease, redis: Redis) -> None:
+    """One that ran out and was taken stays with its new holder."""
+    assert await lease.take("first", 10_000)
+    assert not await lease.take("second", 10_000)
+    redis.delete(keyspace.ATTACHMENT_JANITOR)
+    assert await lease.take("second", 10_000)
+    await lease.release("first")
+    assert redis.get(keyspace.ATTACHMENT_JANITOR) == "second"
+    assert not await lease.renew("first", 10_000)
+
+
+async def test_a_sweep_needs_no_node(store: AttachmentStore, blobs: DirectoryBlobs, redis: Redis) -> None:
+    """Sweeping twice finds nothing more to do."""
+    attachments = Attachments(store, blobs, 100, 1)
+    stored = await attachments.upload(None, stream(b"gone in a moment"))
+    assert isinstance(stored.id, UUID)
+    await eventually(lambda: swept(attachments, redis))
+    await attachments.sweep(10)
+
+
+async def swept(attachments: Attachments, redis: Redis) -> bool:
+    await attachments.sweep(10)
+    return not redis.exists(keyspace.ATTACHMENT_EXPIRY)
+
+
+# What the metrics tell of it.
+
+
+def rounds(outcome: str) -> float:
+    return metric("obscura_janitor_sweeps_total", kind="attachments", outcome=outcome)
+
+
+def age_secs() -> float:
+    return metric("obscura_janitor_sweep_age_seconds", kind="attachments")
+
+
+async def nothing() -> None:
+    pass
+
+
+async def test_every_round_is_counted_by_how_it_ended(lease: Lease, record: SweepRecord, redis: Redis) -> None:
+    """Done, passed since another node was at it, failed, cut off as the lease was lost."""
+
+    async def failing() -> None:
+        raise StoreUnavailable
+
+    def lose_lease() -> None:
+        redis.set(keyspace.ATTACHMENT_JANITOR, "another node's token")
+
+    async def losing() -> None:
+        lose_lease()
+        await asyncio.Event().wait()
+
+    for outcome, sweep in (("done", nothing), ("failed", failing), ("lease lost", losing), ("elsewhere", nothing)):
+        before = rounds(outcome)
+        redis.delete(keyspace.ATTACHMENT_JANITOR)
+        if outcome == "elsewhere":
+            lose_lease()
+        janitor = Janitor(lease, sweep, record, 0.01, hold_secs=0.4)
+        janitor.start()
+        await eventually(lambda outcome=outcome, before=before: rounds(outcome) > before)  # type: ignore[misc]
+        await janitor.stop()
+
+
+async def test_a_node_that_never_cleans_up_hears_that_another_does(
+    database: Database, lease: Lease, redis: Redis
+) -> None:
+    """Its figure is the age of the last sweep of any node, by Redis's clock."""
+    done = Landmark(database.commands, keyspace.ATTACHMENT_JANITOR_DONE)
+    ahead = [0.0]
+    record = SweepRecord("attachments", done, lambda: ahead[0])
+    janitor = Janitor(lease, nothing, record, 0.01)
+    redis.set(keyspace.ATTACHMENT_JANITOR, "another node's token")
+    janitor.start()
+    await eventually(lambda: rounds("elsewhere"))
+    ahead[0] = 5000.0
+    assert age_secs() == 5000  # nobody has ever swept: since this node has been there
+    await done.set_now()
+    await eventually(lambda: age_secs() < 60)
+    await janitor.stop()
+
+
+async def test_a_restart_does_not_make_the_last_sweep_young(
+    database: Database, lease: Lease, record: SweepRecord, redis: Redis
+) -> None:
+    """A node that comes up hears at once how long nobody has swept, and its own sweep ends that."""
+    day_ms = 24 * 3_600_000
+    redis.set(keyspace.ATTACHMENT_JANITOR_DONE, "", px=28 * day_ms)
+    waiting = Janitor(lease, nothing, record, 3600)
+    waiting.start()
+    await eventually(lambda: age_secs() > 2 * 86_400 - 1)
+    assert metric("obscura_janitor_interval_seconds", kind="attachments") == 3600
+    await waiting.stop()
+    working = Janitor(lease, nothing, record, 0.01)
+    working.start()
+    await eventually(lambda: age_secs() < 60)
+    await eventually(lambda: redis.pttl(keyspace.ATTACHMENT_JANITOR_DONE) > 29 * day_ms)
+    await working.stop()
+    assert await Landmark(database.commands, keyspace.ATTACHMENT_JANITOR_DONE).age_ms() is not None
