@@ -5,6 +5,7 @@ from aiohttp import web
 from obscura.api.json import bodies as wire
 from obscura.http.bodies import read_json_body
 from obscura.http.middleware import require_user
+from obscura.model.accounts import Tokens
 from obscura.services.accounts import Accounts
 from obscura.services.sessions import Sessions
 
@@ -38,5 +39,5 @@ async def refresh(request: web.Request) -> web.Response:
     return _tokens(await request.app[SESSIONS].refresh(refresh_token), status=200)
 
 
-def _tokens(tokens: wire.Tokens, status: int) -> web.Response:
+def _tokens(tokens: Tokens, status: int) -> web.Response:
     return web.Response(status=status, body=wire.tokens_body(tokens), content_type="application/json")

@@ -25,7 +25,7 @@ from obscura.data_dir import lock_file
 from obscura.embedded_redis.binary import find_redis_server
 from obscura.errors import StartupError
 from obscura.observability.metrics import EMBEDDED_RESTARTS
-from obscura.redis_client.transport import Backoff
+from obscura.tasks import Backoff
 
 _MULTI_PART_FILE_VERSION = (7, 0)  # from here on the append-only file is a directory, unreadable for older ones
 _SOCKET_PATH_MAX_BYTES = 100  # the kernel's limit is 103 on macOS, 107 on Linux

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 from obscura.errors import StoreUnavailable
-from obscura.gateway.formats.frames_0_3 import EntryId
+from obscura.model.message_ids import EntryId
 from obscura.observability.metrics import ACK_WRITE_FAILURES
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 import asyncio
 import random
 
-from obscura.gateway.formats import frames_0_3 as frames
+from obscura.gateway.formats import rfc6455
 from obscura.gateway.socket_writer import Outbound
 
 
@@ -36,7 +36,7 @@ class Heartbeat:
     def _ping(self) -> None:
         if self._out.is_empty:
             self._pinged_at = self._loop.time()
-            self._out.write(frames.control(frames.PING_OPCODE))
+            self._out.write(rfc6455.control(rfc6455.PING_OPCODE))
             self._timer = self._loop.call_later(self._timeout_secs, self._check_for_pong)
         else:
             # A ping would queue behind what waits. Whether the peer takes that is watched already.

@@ -4,7 +4,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from obscura.gateway.formats import frames_0_3 as frames
-from obscura.gateway.formats.frames_0_3 import EntryId, MessageIds
+from obscura.model.message_ids import EntryId, MessageIds
 
 
 class Acked(NamedTuple):

@@ -19,7 +19,7 @@ from aiohttp import WebSocketError, WSMessage, WSMsgType, web
 
 from obscura.errors import StoreUnavailable
 from obscura.gateway.formats import frames_0_3 as frames
-from obscura.gateway.formats.frames_0_3 import EntryId
+from obscura.gateway.formats import rfc6455
 from obscura.gateway.heartbeat import Heartbeat
 from obscura.gateway.hub import CLOSE_DEVICE_REPLACED, CLOSE_INTERNAL_ERROR, CLOSE_SESSION_REVOKED
 from obscura.gateway.in_flight import Unacked
@@ -27,6 +27,7 @@ from obscura.gateway.options import SocketServices
 from obscura.gateway.read_throttle import Pace
 from obscura.gateway.socket_writer import Outbound
 from obscura.model.events import MessageStored
+from obscura.model.message_ids import START, EntryId
 from obscura.observability.metrics import FRAMES_IGNORED, MESSAGES_DELIVERED, READS_PAUSED, SOCKETS_CLOSED
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class Session:
         self._services = services
         self._loop = asyncio.get_running_loop()
         self._pace = Pace(services.rules.max_unwritten_acks, self._loop.time())
-        self._cursor = frames.START
+        self._cursor = START
         self._announced = _ANY
         self._unacked = Unacked(user_id, services.rules.max_unwritten_acks)
         self._begin_anew = self._rereading = False
@@ -141,7 +142,7 @@ class Session:
         elif not self._closing:
             self._closing = True
             SOCKETS_CLOSED.labels(reason).inc()
-            self._out.write(frames.close(code, reason))
+            self._out.write(rfc6455.close(code, reason))
             self._heartbeat.stop()
             self._close_timer = self._loop.call_later(_CLOSE_TIMEOUT_SECS, self.cut_off)
 
@@ -209,10 +210,10 @@ class Session:
         if already_said:
             return
         if last.type is WSMsgType.CLOSE:
-            self._out.write(frames.close(last.data) if last.data else frames.control(frames.CLOSE_OPCODE))
+            self._out.write(rfc6455.close(last.data) if last.data else rfc6455.control(rfc6455.CLOSE_OPCODE))
         elif isinstance(last.data, WebSocketError):
             SOCKETS_CLOSED.labels("protocol error").inc()
-            self._out.write(frames.close(last.data.code))
+            self._out.write(rfc6455.close(last.data.code))
             await self._out.linger(_CLOSE_TIMEOUT_SECS)
 
     # The way out.
@@ -259,13 +260,13 @@ class Session:
     async def _push_page(self) -> None:
         """Push the next page, and forget what was announced if nothing lay beyond it."""
         rules, messages = self._services.rules, self._services.messages
-        announced, self._announced = self._announced, frames.START
+        announced, self._announced = self._announced, START
         try:
             if self._begin_anew:
                 await self._return_to_start()
             page = await messages.pending(self.user_id, self._cursor, rules.page_size, _PAGE_MAX_BYTES)
             if page.complete:
-                announced = frames.START
+                announced = START
         finally:
             self._announced = max(self._announced, announced)
         if self._closing:
@@ -291,4 +292,4 @@ class Session:
         if not await self._services.acks.flush(self.user_id):
             self._begin_anew = True
             raise StoreUnavailable("acks cannot be written")
-        self._cursor = frames.START
+        self._cursor = START

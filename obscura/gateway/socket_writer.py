@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from obscura.gateway.formats import frames_0_3 as frames
+from obscura.gateway.formats import rfc6455
 from obscura.observability.metrics import SOCKETS_CLOSED
 
 _MAX_WAITING_PONGS = 16  # a peer that sends pings and reads nothing gets no more than these
@@ -96,7 +96,7 @@ class Outbound:
             self._pongs = 0
         if self._pongs < _MAX_WAITING_PONGS:
             self._pongs += 1
-            self.write(frames.control(frames.PONG_OPCODE, payload))
+            self.write(rfc6455.control(rfc6455.PONG_OPCODE, payload))
 
     async def drained(self) -> None:
         """Wait until the transport holds nothing.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-from obscura.gateway.formats.frames_0_3 import EntryId
+from obscura.model.message_ids import EntryId
 
 
 class MessageStored(NamedTuple):

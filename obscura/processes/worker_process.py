@@ -13,8 +13,8 @@ import orjson
 
 from obscura.errors import ObscuraError, StartupError
 from obscura.processes.worker_config import Assignment
-from obscura.redis_client.transport import end_tasks
 from obscura.settings.types import ENV_PREFIX
+from obscura.tasks import end_tasks
 
 # -P: the directory it happens to run in is no place to import from.
 _COMMAND = (sys.executable, "-P", "-c", "import sys; from obscura.processes.worker import main; sys.exit(main())")

@@ -11,7 +11,7 @@ from obscura.processes.metrics import NodeMetrics
 from obscura.processes.runtime import LAST_WORDS
 from obscura.processes.worker_config import Assignment
 from obscura.processes.worker_process import Child, WorkerSilent
-from obscura.redis_client.transport import Backoff, end_tasks
+from obscura.tasks import Backoff, end_tasks
 
 log = logging.getLogger(__name__)
 

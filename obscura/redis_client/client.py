@@ -14,8 +14,8 @@ from obscura.redis_client.pubsub import Callbacks, OnEvent, OnGap
 from obscura.redis_client.requirements import check_servers
 from obscura.redis_client.scripts import Scripts
 from obscura.redis_client.subscriber import Subscriber
-from obscura.redis_client.transport import end_tasks
 from obscura.store import keyspace
+from obscura.tasks import end_tasks
 
 
 class Events(Protocol):

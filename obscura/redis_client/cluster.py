@@ -21,7 +21,8 @@ from obscura.redis_client.commands import SingleServer
 from obscura.redis_client.connection import Connection
 from obscura.redis_client.endpoints import Address, ClusterAddresses, FixedServer, ask
 from obscura.redis_client.slot_map import SLOTS, Owners, parse_owners, parse_redirection, slot_of, slot_of_key
-from obscura.redis_client.transport import REPLY_TIMEOUT_SECS, Argument, all_of, end_tasks
+from obscura.redis_client.transport import REPLY_TIMEOUT_SECS, Argument
+from obscura.tasks import all_of, end_tasks
 
 log = logging.getLogger(__name__)
 

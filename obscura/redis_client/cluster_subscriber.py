@@ -19,8 +19,9 @@ from obscura.redis_client.cluster import Cluster
 from obscura.redis_client.endpoints import Address
 from obscura.redis_client.pubsub import SHARDED, Callbacks, OnEvent, OnGap
 from obscura.redis_client.subscriber import PROBE_PERIOD_SECS, Subscriber
-from obscura.redis_client.transport import REPLY_TIMEOUT_SECS, all_of, end_tasks
+from obscura.redis_client.transport import REPLY_TIMEOUT_SECS
 from obscura.store import keyspace
+from obscura.tasks import all_of, end_tasks
 
 log = logging.getLogger(__name__)
 

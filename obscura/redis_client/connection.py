@@ -20,7 +20,8 @@ import hiredis
 from obscura.errors import StoreUnavailable
 from obscura.observability.metrics import REDIS_RECONNECTS, REDIS_REFUSALS, timed
 from obscura.redis_client.endpoints import Server
-from obscura.redis_client.transport import REPLY_TIMEOUT_SECS, Argument, Backoff, Link, end_tasks
+from obscura.redis_client.transport import REPLY_TIMEOUT_SECS, Argument, Link
+from obscura.tasks import Backoff, end_tasks
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,8 @@ from obscura.errors import StoreUnavailable
 from obscura.observability.metrics import probe_heard
 from obscura.redis_client.endpoints import Server
 from obscura.redis_client.pubsub import CLASSIC, SHARDED, Callbacks, Verbs, concerns
-from obscura.redis_client.transport import REPLY_TIMEOUT_SECS, Backoff, Link, end_tasks
+from obscura.redis_client.transport import REPLY_TIMEOUT_SECS, Link
+from obscura.tasks import Backoff, end_tasks
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,7 @@ ours, and replies are parsed by hiredis as they arrive.
 
 import asyncio
 import logging
-import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import hiredis
@@ -18,9 +17,6 @@ from obscura.redis_client.endpoints import Server
 log = logging.getLogger(__name__)
 
 REPLY_TIMEOUT_SECS = 1.5  # with the wait for a connection a request is refused within 2 s
-_BACKOFF_FIRST_SECS = 0.05
-_BACKOFF_MAX_SECS = 1.0
-_CANCEL_AGAIN_SECS = 0.1
 
 Argument = str | bytes | int | float
 
@@ -97,37 +93,3 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._on_lost()
-
-
-async def all_of(awaitables: Iterable[Awaitable[Any]]) -> None:
-    """Await all to their end, and only then raise what one of them raised: nothing goes on behind the caller's back."""
-    outcomes = await asyncio.gather(*awaitables, return_exceptions=True)
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
-
-
-async def end_tasks(*tasks: asyncio.Task[Any] | None) -> None:
-    """Cancel tasks, and return when all have ended."""
-    running = {task for task in tasks if task is not None and not task.done()}
-    while running:
-        for task in running:
-            task.cancel()
-        # redis-py sends with asyncio.wait_for, which before Python 3.12 loses a cancellation that comes
-        # at the moment when it is done (python/cpython#86296). So there may have to be another.
-        _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN_SECS)
-
-
-class Backoff:
-    """Growing pauses between attempts, jittered so that nodes do not come in step."""
-
-    def __init__(self, max_secs: float = _BACKOFF_MAX_SECS) -> None:
-        self._max_secs = max_secs
-        self.reset()
-
-    def reset(self) -> None:
-        self._next_secs = _BACKOFF_FIRST_SECS
-
-    async def pause(self) -> None:
-        await asyncio.sleep(self._next_secs * random.uniform(0.5, 1.0))  # noqa: S311  not a secret
-        self._next_secs = min(self._next_secs * 2, self._max_secs)

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from uuid import UUID, uuid4
 
-from obscura.api.json.bodies import Credentials, DeviceKeys, Tokens
 from obscura.crypto.passwords import Passwords
 from obscura.errors import BadRequest, Conflict, Unauthorized, Unavailable
+from obscura.model.accounts import Credentials, Tokens
+from obscura.model.keys import DeviceKeys
 from obscura.observability.metrics import PASSWORDS_REFUSED
 from obscura.services.keys import check_device
 from obscura.services.sessions import Sessions

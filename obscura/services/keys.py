@@ -4,10 +4,10 @@ import logging
 from dataclasses import dataclass
 from uuid import UUID
 
-from obscura.api.json.bodies import Bundle, DeviceKeys, KeyUpload, SignedPreKey
 from obscura.crypto.curve import PublicKey, verify
 from obscura.crypto.tokens import AccessClaims
 from obscura.errors import BadRequest, NotFound, Unauthorized, Unavailable
+from obscura.model.keys import Bundle, DeviceKeys, KeyUpload, SignedPreKey
 from obscura.observability.metrics import (
     KEY_UPLOADS_RESTARTED,
     PRE_KEYS_EXHAUSTED,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from obscura.errors import BadRequest, NotFound, StoreUnavailable, Unprocessable
-from obscura.gateway.formats.frames_0_3 import EntryId, has_content
+from obscura.model.message_ids import EntryId
 from obscura.observability.metrics import (
     MESSAGES_ACKED,
     MESSAGES_DROPPED,
@@ -14,6 +14,7 @@ from obscura.observability.metrics import (
     MESSAGES_REPEATED,
     MESSAGES_SENT,
 )
+from obscura.services.message_content import has_content
 from obscura.store.messages import Idempotency, MessageStore, Page, Refusal, Stored
 
 log = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
-from obscura.api.json.bodies import Tokens
 from obscura.crypto.tokens import AccessClaims, AccessTokens, RefreshToken, successor
 from obscura.errors import StoreUnavailable, Unauthorized, Unavailable
+from obscura.model.accounts import Tokens
 from obscura.observability.metrics import (
     REFRESH_RACED,
     REFRESH_REUSED,

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import orjson
 
-from obscura.api.json.bodies import DeviceKeys, OneTimePreKey
+from obscura.model.keys import DeviceKeys, OneTimePreKey
 from obscura.redis_client.commands import Commands
 from obscura.redis_client.scripts import Scripts
 from obscura.store import keyspace

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 
-from obscura.api.json.bodies import Bundle, DeviceKeys, KeyUpload
+from obscura.model.keys import Bundle, DeviceKeys, KeyUpload
 from obscura.redis_client.commands import Commands
 from obscura.redis_client.scripts import Scripts
 from obscura.store import keyspace

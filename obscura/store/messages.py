@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from obscura.gateway.formats.frames_0_3 import EntryId
+from obscura.model.message_ids import EntryId
 from obscura.redis_client.commands import Commands
 from obscura.redis_client.scripts import Scripts
 from obscura.redis_client.transport import Argument

@@ -7,9 +7,10 @@ import orjson
 import pytest
 
 from obscura.api.json import bodies as wire
-from obscura.api.json.bodies import Bundle, Credentials, OneTimePreKey, SignedPreKey, Tokens
 from obscura.crypto.curve import PublicKey, Signature
 from obscura.errors import BadRequest
+from obscura.model.accounts import Credentials, Tokens
+from obscura.model.keys import Bundle, OneTimePreKey, SignedPreKey
 from tests.support.keys import Device, one_time_keys
 
 DEVICE = Device()

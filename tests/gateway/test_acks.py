@@ -8,7 +8,7 @@ import pytest
 
 from obscura.errors import StoreUnavailable
 from obscura.gateway.acks import Ack, Acks
-from obscura.gateway.formats.frames_0_3 import EntryId
+from obscura.model.message_ids import EntryId
 from tests.support.waiting import eventually
 
 USER, OTHER = uuid4(), uuid4()

@@ -7,7 +7,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from obscura.gateway.formats.frames_0_3 import MessageIds
+from obscura.model.message_ids import MessageIds
 from tests.conftest import JWT_SECRET
 from tests.support.client import Api, Socket, User, ack_frame
 from tests.support.inspection import inbox_of, uuid_of

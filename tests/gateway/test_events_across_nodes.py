@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from redis import Redis
 
-from obscura.gateway.formats.frames_0_3 import MessageIds
+from obscura.model.message_ids import MessageIds
 from obscura.node.node import Node
 from obscura.store import keyspace
 from tests.conftest import StartNode

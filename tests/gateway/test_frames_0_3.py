@@ -7,7 +7,9 @@ import uuid
 import pytest
 
 from obscura.gateway.formats import frames_0_3 as frames
-from obscura.gateway.formats.frames_0_3 import EntryId, MessageIds
+from obscura.gateway.formats import rfc6455
+from obscura.model.message_ids import START, EntryId, MessageIds
+from obscura.services.message_content import has_content
 from obscura.v1.obscura_pb2 import AckMessage, EncryptedMessage, Envelope, PreKeyStatus, WebSocketFrame
 
 ALICE = uuid.UUID("7d444840-9dc0-41d1-b245-5ffdce74fad2")
@@ -122,7 +124,7 @@ def test_an_entry_id_reads_as_redis_writes_it() -> None:
     """And compares as a place in the queue, not as text."""
     assert EntryId.parse(b"12-3") == EntryId(12, 3)
     assert str(EntryId(12, 3)) == "12-3"
-    assert frames.START < EntryId(0, 1) < EntryId(9, 5) < EntryId(10, 0)
+    assert START < EntryId(0, 1) < EntryId(9, 5) < EntryId(10, 0)
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -163,9 +165,9 @@ def test_a_pre_key_status_says_how_many_are_left(count: int, threshold: int) -> 
 
 def test_control_frames_carry_their_payload() -> None:
     """A ping, a pong with the ping's payload, a close with its code and reason."""
-    assert unframed(frames.control(frames.PING_OPCODE)) == (9, b"")
-    assert unframed(frames.control(frames.PONG_OPCODE, b"x" * 125)) == (10, b"x" * 125)
-    assert unframed(frames.close(4001, "device replaced")) == (8, b"\x0f\xa1device replaced")
+    assert unframed(rfc6455.control(rfc6455.PING_OPCODE)) == (9, b"")
+    assert unframed(rfc6455.control(rfc6455.PONG_OPCODE, b"x" * 125)) == (10, b"x" * 125)
+    assert unframed(rfc6455.close(4001, "device replaced")) == (8, b"\x0f\xa1device replaced")
 
 
 def test_an_ack_frame_gives_its_message_id() -> None:
@@ -204,11 +206,11 @@ def test_a_frame_that_is_no_ack_gives_nothing(frame: bytes) -> None:
 )
 def test_content_is_looked_for_without_judging_the_rest(body: bytes, expected: bool) -> None:
     """Any type and any unknown field is fine, as long as there is content."""
-    assert frames.has_content(body) is expected
+    assert has_content(body) is expected
 
 
 @pytest.mark.parametrize("body", [b"\xff", b"\x12\x05x", b"hello", b"\x12", b"\x13" * 200, b"\x00\x00"])
 def test_what_is_no_encrypted_message_is_told_apart(body: bytes) -> None:
     """Truncated, not protobuf at all, nested beyond reason."""
     with pytest.raises(ValueError, match="not an EncryptedMessage"):
-        frames.has_content(body)
+        has_content(body)

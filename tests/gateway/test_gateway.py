@@ -10,8 +10,8 @@ import jwt
 import pytest
 from redis import Redis
 
-from obscura.gateway.formats.frames_0_3 import EntryId, MessageIds
 from obscura.gateway.socket import Session
+from obscura.model.message_ids import EntryId, MessageIds
 from obscura.node.node import Node
 from obscura.store import keyspace
 from obscura.v1.obscura_pb2 import EncryptedMessage, Envelope, PreKeyStatus, WebSocketFrame

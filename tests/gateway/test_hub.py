@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from obscura.errors import StoreUnavailable
-from obscura.gateway.formats.frames_0_3 import START, EntryId
 from obscura.gateway.hub import Hub
 from obscura.model.events import MessageStored, PreKeysLow, SessionEnded, TakenOver
+from obscura.model.message_ids import START, EntryId
 from tests.support.waiting import eventually
 
 ALICE, BOB = uuid4(), uuid4()

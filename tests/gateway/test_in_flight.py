@@ -2,8 +2,8 @@
 
 from uuid import uuid4
 
-from obscura.gateway.formats.frames_0_3 import EntryId, MessageIds
 from obscura.gateway.in_flight import Unacked
+from obscura.model.message_ids import EntryId, MessageIds
 
 USER = uuid4()
 SENDER = b"7d444840-9dc0-11d1-b245-5ffdce74fad2"

@@ -4,8 +4,8 @@ from uuid import UUID
 
 import pytest
 
-from obscura.gateway.formats.frames_0_3 import EntryId
 from obscura.model.events import Event, MessageStored, PreKeysLow, SessionEnded, TakenOver, parse_event
+from obscura.model.message_ids import EntryId
 
 SESSION = "0195a2b4-0000-7000-8000-000000000001"
 

@@ -9,7 +9,7 @@ from socket import create_connection
 import aiohttp
 import pytest
 
-from obscura.gateway.formats.frames_0_3 import MessageIds
+from obscura.model.message_ids import MessageIds
 from obscura.node.node import Node
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import Api, User, ack_frame

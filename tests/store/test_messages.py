@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from obscura.gateway.formats.frames_0_3 import START, EntryId
+from obscura.model.message_ids import START, EntryId
 from obscura.store import keyspace
 from obscura.store.messages import Entry, Limits, MessageStore, Page
 from tests.support.groups import listening

@@ -2,7 +2,7 @@
 
 from redis import Redis
 
-from obscura.gateway.formats.frames_0_3 import EntryId
+from obscura.model.message_ids import EntryId
 from obscura.store import keyspace
 from obscura.v1.obscura_pb2 import EncryptedMessage
 from tests.support.client import User, encrypted

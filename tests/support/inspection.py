@@ -4,7 +4,7 @@ from uuid import UUID
 
 from prometheus_client import REGISTRY
 
-from obscura.gateway.formats.frames_0_3 import EntryId
+from obscura.model.message_ids import EntryId
 from obscura.store import keyspace
 from tests.support.client import User
 from tests.support.redis import RedisServer

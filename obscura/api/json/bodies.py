@@ -1,89 +1,20 @@
-"""JSON bodies of the HTTP contract, to and from dataclasses.
+"""JSON bodies of the HTTP contract, to and from the model.
 
 The only place that knows the contract's field names. Parsing answers one question: is
 the body well formed? What it allows is decided in services/. Every error names the field.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from obscura.crypto.curve import PublicKey, Signature
 from obscura.errors import BadRequest
+from obscura.model.accounts import Credentials, Tokens
+from obscura.model.keys import Bundle, DeviceKeys, KeyUpload, OneTimePreKey, SignedPreKey
 
 MAX_KEY_ID = 2**31 - 1
 MAX_REGISTRATION_ID = 2**31 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What a login presents."""
-
-    username: str
-    password: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class SignedPreKey:
-    key_id: int
-    public_key: PublicKey
-    signature: Signature
-
-
-@dataclass(frozen=True, slots=True)
-class OneTimePreKey:
-    key_id: int
-    public_key: PublicKey
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceKeys:
-    """The public keys of one device, complete.
-
-    `one_time` is in the order in which the keys are to be handed out; its key ids differ.
-    """
-
-    identity: PublicKey
-    registration_id: int
-    signed: SignedPreKey
-    one_time: Sequence[OneTimePreKey]
-
-
-@dataclass(frozen=True, slots=True)
-class KeyUpload:
-    """A refill, or a takeover if `identity` is given and not the stored one."""
-
-    identity: PublicKey | None
-    registration_id: int | None
-    signed: SignedPreKey
-    one_time: Sequence[OneTimePreKey]
-
-
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """A pre-key bundle (X3DH section 3.2); `one_time` is None when no key was left.
-
-    Keys are the base64 of the contract: what was stored goes out untouched.
-    """
-
-    identity: str
-    registration_id: int
-    signed_id: int
-    signed: str
-    signature: str
-    one_time_id: int | None
-    one_time: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """A login or refresh answered. `expires_at` is in seconds since the epoch."""
-
-    access: str = field(repr=False)
-    refresh: str = field(repr=False)
-    expires_at: int
 
 
 def parse_registration(body: bytes) -> tuple[Credentials, DeviceKeys]:

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import aiohttp
 
-from obscura.gateway.formats.frames_0_3 import EntryId, MessageIds
+from obscura.model.message_ids import EntryId, MessageIds
 from obscura.v1.obscura_pb2 import Envelope
 from tests.faults import floods
 from tests.faults.bystanders import abused
