@@ -21,7 +21,7 @@ from benchmarks.generator import bench, cpu_us_per_message
 from benchmarks.relays import relay
 from obscura.api.routes import api_routes
 from obscura.http.client_address import ClientAddresses
-from obscura.http.limits import ProcessBuckets, RateLimits
+from obscura.http.limits import LocalTokenBuckets, RateLimits
 from obscura.http.middleware import CLIENT_OF, answering, on_response_prepare
 from obscura.observability.metrics import MESSAGES_SENT, REQUESTS, timed
 from obscura.settings.model import Settings
@@ -87,7 +87,7 @@ async def parts() -> Mapping[str, Part]:
     async def answer(_request: web.Request) -> web.StreamResponse:
         return response
 
-    buckets = ProcessBuckets(_LARGE, _LARGE)
+    buckets = LocalTokenBuckets(_LARGE, _LARGE)
     limits = RateLimits(buckets.take, nothing, frozenset())  # type: ignore[arg-type]
     wrapped, route, began = answering(answer), "/v1/messages/{recipientId}", time.perf_counter()
 

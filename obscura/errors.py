@@ -12,7 +12,7 @@ ObscuraError
         BlobStoreUnavailable (in `blobs`)   the attachments' store is away or fails
     StartupError           stops `obscura serve` with one sentence and exit code 1
         SettingsError      a wrong or unknown setting
-    WorkerSilent (in `processes`)   a process of this node does not answer the one that speaks for it
+    WorkerUnresponsive (in `processes`)   a process of this node does not answer the one that speaks for it
 
 `api/middleware.py` is the only place that turns them into responses. A status is
 the class's; the text is what the client reads, so nothing internal goes into it.

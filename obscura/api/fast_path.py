@@ -29,7 +29,7 @@ _AFTER_DATE = "".join(f"\r\n{name}: {value}" for name, value in _HEADERS.items()
 
 
 @dataclass(frozen=True, slots=True)
-class ExpressLane:
+class SendFastPath:
     """Args:
     client_of: The client that a request is counted for.
     limit: Counts it, or refuses it.

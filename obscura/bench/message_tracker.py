@@ -58,7 +58,7 @@ class Received:
     number: int | None
 
 
-class Ledger:
+class MessageTracker:
     """Numbers the messages of one process and notes how far each came."""
 
     def __init__(self, size_bytes: int) -> None:

@@ -39,7 +39,7 @@ def run(scenario: str, options: Options, users: list[User] | None, on_second: Li
         _as_json(scenario, options),
         None if options.cpus is None else format_cpus(options.cpus),
     )
-    with Fleet(scenario, options, users) as fleet:
+    with ProcessPool(scenario, options, users) as fleet:
         fleet.gather(Ready, result, on_second)
         before = {pid: usage(pid) for pid in options.pids}
         window = window_for(scenario, options, now() + _HEAD_START_SECS)
@@ -61,7 +61,7 @@ def _as_json(scenario: str, options: Options) -> dict[str, Any]:
     }
 
 
-class Fleet:
+class ProcessPool:
     """The processes of one run; leaving the block ends them, however far they are."""
 
     def __init__(self, scenario: str, options: Options, users: list[User] | None) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from obscura.bench.failure import ExchangeError
-from obscura.bench.message_tracker import Ledger, Received
+from obscura.bench.message_tracker import MessageTracker, Received
 from obscura.bench.recorder import now
 from obscura.bench.scenario_context import Stage
 from obscura.bench.sender import Sender
@@ -20,10 +20,10 @@ def ack(envelope_id: str) -> bytes:
     return frame(_ACK_START + envelope_id.encode())
 
 
-class Mailboxes:
+class Receivers:
     """One socket for each user; ``on_delivery`` hears the number of each message that came for the first time."""
 
-    def __init__(self, stage: Stage, ledger: Ledger, on_delivery: Callable[[int], None]) -> None:
+    def __init__(self, stage: Stage, ledger: MessageTracker, on_delivery: Callable[[int], None]) -> None:
         self._stage = stage
         self._ledger = ledger
         self._on_delivery = on_delivery

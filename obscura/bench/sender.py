@@ -1,6 +1,6 @@
 """Posts messages of the ledger from one user to another."""
 
-from obscura.bench.message_tracker import Ledger
+from obscura.bench.message_tracker import MessageTracker
 from obscura.bench.scenario_context import Stage
 from obscura.client.http import HttpConnection, head
 
@@ -8,7 +8,7 @@ from obscura.client.http import HttpConnection, head
 class Sender:
     """Posts messages from one user to the next, with heads that are built once."""
 
-    def __init__(self, stage: Stage, ledger: Ledger) -> None:
+    def __init__(self, stage: Stage, ledger: MessageTracker) -> None:
         self._stage = stage
         self._ledger = ledger
         self._heads: dict[tuple[int, str], bytes] = {}

@@ -12,7 +12,7 @@ from obscura.observability.tracing import serving
 T = TypeVar("T")
 
 
-class ObservedBlobs:
+class InstrumentedBlobs:
     """Does what another store does, and says how it went. A put lasts as long as its stream."""
 
     def __init__(self, blobs: Blobs) -> None:

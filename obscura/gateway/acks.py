@@ -21,7 +21,7 @@ _MAX_PER_WRITE = 500  # a larger batch would keep Redis from everybody else for 
 Ack = tuple[EntryId, int | None]  # with the size of the message's body, if that is known
 
 
-class Acks:
+class AckBatcher:
     """The acks of all sockets of this process.
 
     Args:

@@ -10,7 +10,7 @@ from obscura.gateway.hub import Hub
 _RETRY_SECS = 0.2
 
 
-class CatchUp:
+class GapRecovery:
     """Gaps that come while one is being made up for are made up for with it.
 
     Args:
@@ -28,7 +28,7 @@ class CatchUp:
         self._is_over = False
         self._task: asyncio.Task[None] | None = None
 
-    def after_gap(self, users: Iterable[UUID]) -> None:
+    def on_gap(self, users: Iterable[UUID]) -> None:
         """Events of these users, or word of ended sessions, may have been missed."""
         self._users.update(users)
         self._is_due = True
@@ -49,7 +49,7 @@ class CatchUp:
             try:
                 await self._reload_ended()
             except StoreUnavailable:
-                self.after_gap(users)
+                self.on_gap(users)
                 await asyncio.sleep(_RETRY_SECS)
             else:
                 self._hub.resume(users, self._ended)

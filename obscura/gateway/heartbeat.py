@@ -4,7 +4,7 @@ import asyncio
 import random
 
 from obscura.gateway.formats import rfc6455
-from obscura.gateway.socket_writer import Outbound
+from obscura.gateway.socket_writer import SocketWriter
 
 
 class Heartbeat:
@@ -16,7 +16,7 @@ class Heartbeat:
 
     __slots__ = ("_interval_secs", "_loop", "_out", "_pinged_at", "_timeout_secs", "_timer", "heard_at")
 
-    def __init__(self, out: Outbound, interval_secs: float, timeout_secs: float) -> None:
+    def __init__(self, out: SocketWriter, interval_secs: float, timeout_secs: float) -> None:
         self._out = out
         self._interval_secs = interval_secs
         self._timeout_secs = timeout_secs

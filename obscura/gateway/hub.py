@@ -31,7 +31,7 @@ class Listener(Protocol):
     def push(self, message: MessageStored) -> None:
         """A message was stored."""
 
-    def push_shortage(self, count: int) -> None:
+    def push_pre_key_status(self, count: int) -> None:
         """One-time pre-keys became few."""
 
     def rescan(self) -> None:
@@ -95,7 +95,7 @@ class Hub:
                 case MessageStored():
                     listener.push(event)
                 case PreKeysLow(count):
-                    listener.push_shortage(count)
+                    listener.push_pre_key_status(count)
                 case TakenOver():
                     listener.close(CLOSE_DEVICE_REPLACED, "device replaced")
                 case SessionEnded(session_id):

@@ -14,7 +14,7 @@ class Acked(NamedTuple):
     size: int | None
 
 
-class Unacked:
+class InFlightMessages:
     """Args:
     max_count: More than an inbox holds. Past it the oldest are forgotten, as they are gone from there.
     """

@@ -3,13 +3,13 @@
 import asyncio
 from dataclasses import dataclass
 
-from obscura.gateway.acks import Acks
+from obscura.gateway.acks import AckBatcher
 from obscura.services.keys import Keys
 from obscura.services.messages import Messages
 
 
 @dataclass(frozen=True, slots=True)
-class SocketRules:
+class SocketOptions:
     """Settings of every socket. `max_unwritten_acks` bounds what a client can make a node remember."""
 
     page_size: int
@@ -21,11 +21,11 @@ class SocketRules:
 
 
 @dataclass(frozen=True, slots=True)
-class SocketServices:
+class SocketContext:
     """What every socket of a node shares. `reads` bounds the inbox pages in memory at a time."""
 
-    rules: SocketRules
+    rules: SocketOptions
     messages: Messages
     keys: Keys
-    acks: Acks
+    acks: AckBatcher
     reads: asyncio.Semaphore

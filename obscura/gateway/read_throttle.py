@@ -3,7 +3,7 @@
 _PER_SEC = 1000.0
 
 
-class Pace:
+class ReadThrottle:
     """Counts what a client may send: an ack for each envelope it was sent, and a little more.
 
     Who sends more is read slowly from then on, so that its bytes wait in its own machine: else

@@ -12,10 +12,10 @@ from aiohttp import web
 from obscura.errors import BadRequest, StoreUnavailable, TooManyRequests, Unauthorized, Unavailable
 from obscura.gateway.draining import GOODBYE, say_goodbyes
 from obscura.gateway.hub import CLOSE_TRY_LATER, Hub
-from obscura.gateway.options import SocketServices
+from obscura.gateway.options import SocketContext
 from obscura.gateway.socket import Session
 from obscura.gateway.socket_limits import AddressCounts, SocketLimits
-from obscura.gateway.socket_writer import Outbound
+from obscura.gateway.socket_writer import SocketWriter
 from obscura.observability.metrics import RATE_LIMITED, SOCKET_SECONDS, SOCKETS
 from obscura.services.sessions import Sessions
 
@@ -35,7 +35,7 @@ _LIFETIMES = SOCKET_SECONDS.of()
 class Gateway:
     """Lets the sockets of one node in."""
 
-    def __init__(self, hub: Hub, services: SocketServices, sessions: Sessions, limits: SocketLimits) -> None:
+    def __init__(self, hub: Hub, services: SocketContext, sessions: Sessions, limits: SocketLimits) -> None:
         self._hub = hub
         self._services = services
         self._sessions = sessions
@@ -60,7 +60,7 @@ class Gateway:
         if not _is_upgrade(socket, request):
             raise BadRequest("This is a WebSocket endpoint: the request is not a valid upgrade")
         rules = self._services.rules
-        out = Outbound(request, rules.outbound_size, rules.write_timeout_secs)
+        out = SocketWriter(request, rules.outbound_size, rules.write_timeout_secs)
         session = Session(user_id, session_id, out, self._services)
         if self._addresses.of(client) >= self._limits.per_address:
             raise self._too_many("sockets_of_address", "address")

@@ -22,10 +22,10 @@ from obscura.gateway.formats import frames_0_3 as frames
 from obscura.gateway.formats import rfc6455
 from obscura.gateway.heartbeat import Heartbeat
 from obscura.gateway.hub import CLOSE_DEVICE_REPLACED, CLOSE_INTERNAL_ERROR, CLOSE_SESSION_REVOKED
-from obscura.gateway.in_flight import Unacked
-from obscura.gateway.options import SocketServices
-from obscura.gateway.read_throttle import Pace
-from obscura.gateway.socket_writer import Outbound
+from obscura.gateway.in_flight import InFlightMessages
+from obscura.gateway.options import SocketContext
+from obscura.gateway.read_throttle import ReadThrottle
+from obscura.gateway.socket_writer import SocketWriter
 from obscura.model.events import MessageStored
 from obscura.model.message_ids import START, EntryId
 from obscura.observability.metrics import FRAMES_IGNORED, MESSAGES_DELIVERED, READS_PAUSED, SOCKETS_CLOSED
@@ -74,16 +74,16 @@ class Session:
         "user_id",
     )
 
-    def __init__(self, user_id: UUID, session_id: UUID, out: Outbound, services: SocketServices) -> None:
+    def __init__(self, user_id: UUID, session_id: UUID, out: SocketWriter, services: SocketContext) -> None:
         self.user_id = user_id
         self.session_id = session_id
         self._out = out
         self._services = services
         self._loop = asyncio.get_running_loop()
-        self._pace = Pace(services.rules.max_unwritten_acks, self._loop.time())
+        self._pace = ReadThrottle(services.rules.max_unwritten_acks, self._loop.time())
         self._cursor = START
         self._announced = _ANY
-        self._unacked = Unacked(user_id, services.rules.max_unwritten_acks)
+        self._unacked = InFlightMessages(user_id, services.rules.max_unwritten_acks)
         self._begin_anew = self._rereading = False
         self._status_due = True
         self._serving = self._closing = False
@@ -125,7 +125,7 @@ class Session:
             self._announced = max(self._announced, message.entry)
             self._wake_pump()
 
-    def push_shortage(self, count: int) -> None:
+    def push_pre_key_status(self, count: int) -> None:
         if self._serving and not self._closing:
             self._out.write(frames.pre_key_status(count, self._services.keys.threshold))
 
@@ -255,7 +255,7 @@ class Session:
             self._status_due = True
             raise
         if shortage is not None:
-            self.push_shortage(shortage)
+            self.push_pre_key_status(shortage)
 
     async def _push_page(self) -> None:
         """Push the next page, and forget what was announced if nothing lay beyond it."""

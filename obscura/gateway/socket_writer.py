@@ -27,7 +27,7 @@ _KERNEL_MAX_UNSENT_BYTES = 16_384
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class Outbound:
+class SocketWriter:
     """Args:
     max_waiting: Live envelopes that may wait in the transport.
     write_timeout_secs: A peer that takes nothing for this long is cut off.

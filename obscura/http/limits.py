@@ -22,7 +22,7 @@ _MAX_CLIENTS = 65_536  # remembered in each of two tables, 10 MiB together
 _NS_PER_SEC = 1_000_000_000
 
 
-class ProcessBuckets:
+class LocalTokenBuckets:
     """Token buckets of this process, one per client, each one number: when it is full again.
 
     Whoever is not listed has a full bucket. There are two tables, and no client is looked

@@ -25,14 +25,14 @@ from obscura.errors import (
     Unavailable,
 )
 from obscura.http.bodies import waits_for_continue
-from obscura.observability.logs import Seldom, new_request_id, request_id
+from obscura.observability.logs import ThrottleFilter, new_request_id, request_id
 from obscura.observability.metrics import REQUESTS, REQUESTS_ABORTED, SERVER_ERRORS
 from obscura.observability.tracing import Tracing, serving
 
 _REFUSED = "request refused"
 
 log = logging.getLogger(__name__)
-log.addFilter(Seldom(_REFUSED, 1.0))  # while Redis is away every request is
+log.addFilter(ThrottleFilter(_REFUSED, 1.0))  # while Redis is away every request is
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

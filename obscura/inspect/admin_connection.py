@@ -11,10 +11,10 @@ from obscura.crypto.tokens import AccessTokens
 from obscura.embedded_redis.server import EmbeddedRedis
 from obscura.errors import NotFound, StartupError, StoreUnavailable
 from obscura.redis_client.client import connect_to
-from obscura.redis_client.commands import Commands
+from obscura.redis_client.commands import CommandExecutor
 from obscura.redis_client.scripts import Scripts
-from obscura.services.administration import Removal
-from obscura.services.sessions import SessionRules, Sessions
+from obscura.services.administration import AccountAdministration
+from obscura.services.sessions import SessionOptions, Sessions
 from obscura.settings.model import Settings
 from obscura.store.accounts import AccountStore
 from obscura.store.inspection import Inspection
@@ -27,7 +27,7 @@ _DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class AccountRef:
     """The account a command is about. An account that is gone may have left its name."""
 
     user_id: UUID
@@ -36,12 +36,12 @@ class Subject:
 
 
 class Relay:
-    def __init__(self, commands: Commands, settings: Settings) -> None:
+    def __init__(self, commands: CommandExecutor, settings: Settings) -> None:
         scripts = Scripts(commands)
         session_store = SessionStore(commands, scripts)
         limits = Limits(settings.max_inbox_size, settings.max_inbox_bytes, int(settings.ttl_days * _DAY_MS))
         messages = MessageStore(commands, scripts, limits)
-        rules = SessionRules(
+        rules = SessionOptions(
             access_ttl_secs=settings.access_token_ttl_secs,
             refresh_ttl_ms=int(settings.refresh_token_ttl_days * _DAY_MS),
             max_per_account=settings.max_sessions_per_account,
@@ -51,9 +51,9 @@ class Relay:
         sessions = Sessions(session_store, AccessTokens([secrets.token_hex()], settings.access_token_ttl_secs), rules)
         self._accounts = AccountStore(commands, scripts)
         self.inspection = Inspection(commands)
-        self.removal = Removal(self._accounts, session_store, messages, sessions)
+        self.removal = AccountAdministration(self._accounts, session_store, messages, sessions)
 
-    async def find(self, user: str, by: By | None = None) -> Subject:
+    async def find(self, user: str, by: By | None = None) -> AccountRef:
         """Find an account by name or id; what looks like an id is one, unless ``by`` says otherwise.
 
         Raises:
@@ -63,14 +63,14 @@ class Relay:
         if user_id is not None:
             username = await self._accounts.username_of(user_id)
             if username is not None:
-                return Subject(user_id, username, exists=True)
+                return AccountRef(user_id, username, exists=True)
         elif by != "id":
             holder = await self._accounts.holder_of(user)
             if holder is not None:
-                return Subject(holder.user_id, user, await self._accounts.exists(holder.user_id))
+                return AccountRef(holder.user_id, user, await self._accounts.exists(holder.user_id))
         raise _unknown(user)
 
-    async def find_account(self, user: str, by: By | None = None) -> Subject:
+    async def find_account(self, user: str, by: By | None = None) -> AccountRef:
         """As `find`, of accounts that exist."""
         subject = await self.find(user, by)
         if not subject.exists:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from obscura.errors import ObscuraError
-from obscura.inspect.admin_connection import By, Relay, Subject, open_relay
+from obscura.inspect.admin_connection import AccountRef, By, Relay, open_relay
 from obscura.inspect.report import Answer, as_json, as_table
 from obscura.settings.model import Settings, load
 
@@ -107,7 +107,7 @@ def _parse(argv: Sequence[str]) -> _Request | None:
     return _Request(command, user, own.by, flags, own.json, own.yes)
 
 
-def _confirm(command: str, subject: Subject) -> None:
+def _confirm(command: str, subject: AccountRef) -> None:
     """Have the operator type the user's name, or their id; outside the event loop, so that Ctrl-C works.
 
     Raises:
@@ -120,7 +120,7 @@ def _confirm(command: str, subject: Subject) -> None:
         raise ObscuraError("nothing was changed")
 
 
-async def _find(settings: Settings, request: _Request) -> Subject:
+async def _find(settings: Settings, request: _Request) -> AccountRef:
     async with open_relay(settings) as relay:
         return await relay.find(request.user, request.by)
 
@@ -136,7 +136,7 @@ async def _ask(settings: Settings, request: _Request) -> Answer:
         return await _about(relay, request.command, await relay.find_account(request.user, request.by))
 
 
-async def _about(relay: Relay, command: str, subject: Subject) -> Answer:
+async def _about(relay: Relay, command: str, subject: AccountRef) -> Answer:
     match command:
         case "inbox":
             return await relay.inspection.inbox(subject.user_id)
@@ -150,6 +150,6 @@ async def _about(relay: Relay, command: str, subject: Subject) -> Answer:
     return account
 
 
-async def _delete(relay: Relay, subject: Subject) -> UserDeleted:
+async def _delete(relay: Relay, subject: AccountRef) -> UserDeleted:
     await relay.removal.delete_account(subject.user_id, subject.username)
     return UserDeleted(subject.user_id, subject.username, deleted=True)

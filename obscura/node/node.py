@@ -8,30 +8,30 @@ from contextlib import AsyncExitStack
 from uuid import uuid4
 
 from obscura.api import accounts, attachments, gateway, keys, messages
-from obscura.api.fast_path import ExpressLane
+from obscura.api.fast_path import SendFastPath
 from obscura.api.management import METRICS, READINESS, Readiness, own_metrics
 from obscura.api.routes import api_routes, auth_routes, management_routes
 from obscura.crypto.tokens import AccessTokens
 from obscura.data_dir import load_or_create_jwt_secret
 from obscura.embedded_redis.server import EmbeddedRedis
 from obscura.errors import StartupError, StoreUnavailable
-from obscura.gateway.acks import Acks
-from obscura.gateway.gap_recovery import CatchUp
+from obscura.gateway.acks import AckBatcher
+from obscura.gateway.gap_recovery import GapRecovery
 from obscura.gateway.hub import Hub
-from obscura.gateway.options import SocketServices
+from obscura.gateway.options import SocketContext
 from obscura.gateway.server import Gateway
 from obscura.http.bodies import MAX_JSON_BYTES
 from obscura.http.client_address import ClientAddresses
 from obscura.http.cors import Cors
-from obscura.http.limits import REFUSAL, ProcessBuckets, RateLimits
+from obscura.http.limits import REFUSAL, LocalTokenBuckets, RateLimits
 from obscura.http.middleware import AUTHENTICATE, CLIENT_OF
 from obscura.http.server import HttpServer
 from obscura.model.events import parse_event
 from obscura.node import parts
 from obscura.observability.metrics import ACKS_WAITING, EVENT_GAPS, READY, SOCKETS_LIMIT
 from obscura.observability.tracing import Tracing, make_tracing
-from obscura.redis_client.client import Database
-from obscura.redis_client.health_monitor import VitalSigns
+from obscura.redis_client.client import RedisClient
+from obscura.redis_client.health_monitor import RedisHealthMonitor
 from obscura.services.accounts import Accounts
 from obscura.services.attachments import Attachments
 from obscura.services.keys import Keys
@@ -73,7 +73,7 @@ class Node:
         self._tracing: Tracing | None = None
         self._running = AsyncExitStack()  # what to stop, in the reverse order of its start
         self._stopping: asyncio.Task[None] | None = None
-        self._catch_up: CatchUp | None = None
+        self._catch_up: GapRecovery | None = None
         self.api_port = self.management_port = 0
         self.redis_description = ""
 
@@ -123,7 +123,7 @@ class Node:
         checks = {
             "database": lambda: self._database.is_alive(self._settings.health_db_timeout_ms / 1000),
             "storage": self._has_storage,
-            "events": self._database.is_hearing,
+            "events": self._database.is_subscribed,
         }
         return await Readiness(checks, lambda: self._draining)()
 
@@ -138,7 +138,7 @@ class Node:
             self.redis_description = f"data in {settings.data_dir.absolute()}\nlook inside: {embedded.cli_line}"
         else:
             self.redis_description = "data in the Redis of OBSCURA_REDIS_URL"
-        self._database = Database(url, self._id, settings.redis_wait_replicas, self._on_event, self._on_gap)
+        self._database = RedisClient(url, self._id, settings.redis_wait_replicas, self._on_event, self._on_gap)
         events = self._database.events
         self._hub = Hub(
             subscribe=lambda user_id: events.subscribe(keyspace.events(user_id)),
@@ -146,7 +146,7 @@ class Node:
         )
         self._running.push_async_callback(self._database.stop)
         await self._database.start()
-        signs = VitalSigns(lambda: self._database.commands.servers)
+        signs = RedisHealthMonitor(lambda: self._database.commands.servers)
         self._running.push_async_callback(signs.stop)
         signs.start()
         READY.set_function(lambda: not self._draining and self._database.connected and events.healthy)
@@ -168,7 +168,7 @@ class Node:
 
         self._sessions = Sessions(SessionStore(commands, scripts), tokens, rules)
         self._running.push_async_callback(self._sessions.stop)
-        self._catch_up = CatchUp(self._hub, self._sessions.reload_ended, self._sessions.ended)
+        self._catch_up = GapRecovery(self._hub, self._sessions.reload_ended, self._sessions.ended)
         self._running.push_async_callback(self._catch_up.stop)
         self._keys = Keys(
             KeyStore(commands, scripts),
@@ -209,11 +209,13 @@ class Node:
     def _build_gateway(self) -> None:
         settings = self._settings
         rules = parts.socket_rules(settings)
-        acks = Acks(self._messages.acknowledge, settings.ws_ack_batch_size, settings.ws_ack_flush_interval_ms / 1000)
+        acks = AckBatcher(
+            self._messages.acknowledge, settings.ws_ack_batch_size, settings.ws_ack_flush_interval_ms / 1000
+        )
         self._acks = acks
         ACKS_WAITING.set_function(lambda: acks.waiting)
         SOCKETS_LIMIT.set(settings.max_sockets)
-        services = SocketServices(rules, self._messages, self._keys, acks, asyncio.Semaphore(_READS_AT_ONCE))
+        services = SocketContext(rules, self._messages, self._keys, acks, asyncio.Semaphore(_READS_AT_ONCE))
         self._gateway = Gateway(self._hub, services, self._sessions, parts.socket_limits(settings))
 
     async def _listen(self) -> None:
@@ -248,8 +250,8 @@ class Node:
         """Say who may ask how often, and from which pages. Refusals are to be readable there, so limits come first."""
         settings = self._settings
         client_of = api.app[CLIENT_OF] = ClientAddresses(settings.trusted_proxies).of
-        standard = ProcessBuckets(settings.rate_limit_per_second, settings.rate_limit_burst)
-        api.express = ExpressLane(
+        standard = LocalTokenBuckets(settings.rate_limit_per_second, settings.rate_limit_burst)
+        api.express = SendFastPath(
             client_of, standard.take, self._sessions.authenticate, self._messages, settings.max_message_bytes
         )
         auth_handlers = frozenset(route.handler for route in auth_routes())
@@ -285,7 +287,7 @@ class Node:
     def _on_gap(self, channels: Collection[str]) -> None:
         EVENT_GAPS.inc()
         if self._catch_up is not None:  # else nobody is connected, and the ended sessions are yet to be loaded
-            self._catch_up.after_gap(
+            self._catch_up.on_gap(
                 keyspace.user_of_events(channel) for channel in channels if channel != keyspace.ENDED_SESSIONS
             )
 

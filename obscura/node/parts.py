@@ -5,19 +5,19 @@ from collections.abc import Awaitable, Callable
 
 from obscura.blobs import Blobs
 from obscura.blobs.directory import DirectoryBlobs
-from obscura.blobs.instrumented import ObservedBlobs
+from obscura.blobs.instrumented import InstrumentedBlobs
 from obscura.blobs.s3 import S3Blobs, S3Bucket
 from obscura.crypto.passwords import Passwords
-from obscura.gateway.options import SocketRules
+from obscura.gateway.options import SocketOptions
 from obscura.gateway.socket_limits import SocketLimits
 from obscura.observability.metrics import PASSWORDS_RUNNING, PASSWORDS_WAITING
-from obscura.redis_client.client import Database
+from obscura.redis_client.client import RedisClient
 from obscura.services.janitor import Janitor, SweepRecord
-from obscura.services.keys import KeyRules
-from obscura.services.sessions import SessionRules, retry_key
+from obscura.services.keys import KeyOptions
+from obscura.services.sessions import SessionOptions, retry_key
 from obscura.settings.model import Settings
 from obscura.store import keyspace
-from obscura.store.last_runs import Landmark
+from obscura.store.last_runs import LastRun
 from obscura.store.leases import Lease
 from obscura.store.messages import Limits
 from obscura.store.rate_limits import Bucket
@@ -31,9 +31,9 @@ _JANITOR_KEYS = {
 }
 
 
-def session_rules(settings: Settings, jwt_secret: str) -> SessionRules:
+def session_rules(settings: Settings, jwt_secret: str) -> SessionOptions:
     """Lifetimes and number of sessions. ``jwt_secret`` is the one that signs."""
-    return SessionRules(
+    return SessionOptions(
         settings.access_token_ttl_secs,
         int(settings.refresh_token_ttl_days * _DAY_SECS * 1000),
         settings.max_sessions_per_account,
@@ -41,9 +41,9 @@ def session_rules(settings: Settings, jwt_secret: str) -> SessionRules:
     )
 
 
-def key_rules(settings: Settings) -> KeyRules:
+def key_rules(settings: Settings) -> KeyOptions:
     """How many one-time pre-keys there may be, and for whom."""
-    return KeyRules(settings.max_pre_keys, settings.pre_key_refill_threshold, settings.pre_key_reserve)
+    return KeyOptions(settings.max_pre_keys, settings.pre_key_refill_threshold, settings.pre_key_reserve)
 
 
 def inbox_limits(settings: Settings) -> Limits:
@@ -56,9 +56,9 @@ def ttl_ms(settings: Settings) -> int:
     return int(settings.ttl_days * _DAY_SECS * 1000)
 
 
-def socket_rules(settings: Settings) -> SocketRules:
+def socket_rules(settings: Settings) -> SocketOptions:
     """How every socket is served."""
-    return SocketRules(
+    return SocketOptions(
         page_size=settings.batch_limit,
         outbound_size=settings.ws_outbound_buffer_size,
         write_timeout_secs=settings.ws_write_timeout_secs,
@@ -78,7 +78,7 @@ def socket_limits(settings: Settings) -> SocketLimits:
 def make_blobs(settings: Settings) -> Blobs:
     """The store of attachments: a bucket if one is named, else a directory."""
     if settings.storage_bucket is None:
-        return ObservedBlobs(DirectoryBlobs(settings.storage_dir or settings.data_dir / "attachments"))
+        return InstrumentedBlobs(DirectoryBlobs(settings.storage_dir or settings.data_dir / "attachments"))
     bucket = S3Bucket(
         settings.storage_bucket,
         settings.storage_region,
@@ -87,7 +87,7 @@ def make_blobs(settings: Settings) -> Blobs:
         settings.storage_secret_key,
         settings.storage_force_path_style,
     )
-    return ObservedBlobs(S3Blobs(bucket))
+    return InstrumentedBlobs(S3Blobs(bucket))
 
 
 def make_passwords(settings: Settings) -> Passwords:
@@ -99,10 +99,12 @@ def make_passwords(settings: Settings) -> Passwords:
     return passwords
 
 
-def make_janitor(kind: str, database: Database, sweep: Callable[[], Awaitable[None]], interval_secs: float) -> Janitor:
+def make_janitor(
+    kind: str, database: RedisClient, sweep: Callable[[], Awaitable[None]], interval_secs: float
+) -> Janitor:
     """The clean-up of one kind, "messages" or "attachments"; the caller starts and stops it."""
     lease_key, done_key = _JANITOR_KEYS[kind]
-    record = SweepRecord(kind, Landmark(database.commands, done_key))
+    record = SweepRecord(kind, LastRun(database.commands, done_key))
     return Janitor(Lease(database.scripts, lease_key), sweep, record, interval_secs)
 
 

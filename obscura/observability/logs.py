@@ -50,7 +50,7 @@ def set_up_logging(level: str, format_name: str) -> None:
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
 
 
-class Seldom(logging.Filter):
+class ThrottleFilter(logging.Filter):
     """Lets a line through once per ``period_secs``, with the number of those held back before it.
 
     Args:

@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from obscura.observability.logs import Seldom, trace_id
+from obscura.observability.logs import ThrottleFilter, trace_id
 from obscura.observability.metrics import SPANS_DROPPED, SPANS_EXPORTED
 
 _MAX_WAITING = 4096  # spans, of some 2 KiB each
@@ -33,7 +33,7 @@ _FAREWELL_SECS = 0.5  # for a collector that did not take the last batch
 _NOT_TAKEN = "the collector of traces does not take them"
 
 log = logging.getLogger(__name__)
-log.addFilter(Seldom(_NOT_TAKEN, 60.0))
+log.addFilter(ThrottleFilter(_NOT_TAKEN, 60.0))
 
 T = TypeVar("T")
 

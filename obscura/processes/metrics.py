@@ -37,7 +37,7 @@ _FOLDS: tuple[tuple[str, Fold], ...] = (
 )
 
 
-class NodeMetrics:
+class MetricsAggregator:
     """What the processes of a node said last, and what those that are gone had counted."""
 
     def __init__(self) -> None:

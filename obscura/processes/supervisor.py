@@ -16,10 +16,10 @@ from obscura.data_dir import load_or_create_jwt_secret
 from obscura.embedded_redis.server import EmbeddedRedis
 from obscura.errors import StartupError
 from obscura.http.server import HttpServer
-from obscura.processes.metrics import NodeMetrics, counted
+from obscura.processes.metrics import MetricsAggregator, counted
 from obscura.processes.reserved_port import ReservedPort
 from obscura.processes.worker_config import Assignment
-from obscura.processes.worker_slot import Seat
+from obscura.processes.worker_slot import WorkerSlot
 from obscura.settings.model import Settings
 
 log = logging.getLogger(__name__)
@@ -41,8 +41,8 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._draining = False
-        self._seats: list[Seat] = []
-        self._metrics = NodeMetrics()
+        self._seats: list[WorkerSlot] = []
+        self._metrics = MetricsAggregator()
         self._running = AsyncExitStack()  # what to stop, in the reverse order of its start
         self._stopping: asyncio.Task[None] | None = None
         self.api_port = self.management_port = 0
@@ -105,7 +105,9 @@ class Supervisor:
         self.management_port = server.port
 
     async def _start_workers(self, settings: Settings) -> None:
-        self._seats = [Seat(Assignment(number, settings), self._metrics) for number in range(1, settings.workers + 1)]
+        self._seats = [
+            WorkerSlot(Assignment(number, settings), self._metrics) for number in range(1, settings.workers + 1)
+        ]
         self._running.push_async_callback(self._stop_workers)
         async with asyncio.TaskGroup() as starts:
             started = [starts.create_task(_refusal(seat)) for seat in self._seats]
@@ -140,7 +142,7 @@ def _joint(results: list[str]) -> str:
     return "ok" if results and all(result == "ok" for result in results) else "error"
 
 
-async def _refusal(seat: Seat) -> StartupError | None:
+async def _refusal(seat: WorkerSlot) -> StartupError | None:
     """Start a worker; returns why it cannot."""
     try:
         await seat.start()

@@ -22,7 +22,7 @@ _MAX_LINE_BYTES = 2**24  # the metrics of one process
 _START_SECS = 60.0  # much more than the busiest machine takes
 
 
-class WorkerSilent(ObscuraError):
+class WorkerUnresponsive(ObscuraError):
     """A worker has not answered, in time or at all."""
 
 
@@ -83,7 +83,7 @@ class Child:
         try:
             async with asyncio.timeout(_START_SECS):
                 said = await self._read()
-        except WorkerSilent:
+        except WorkerUnresponsive:
             code = await self.wait()
             raise StartupError(f"a worker process ended while it started, with exit code {code}") from None
         except TimeoutError:
@@ -98,23 +98,23 @@ class Child:
         """Ask a worker that has started.
 
         Raises:
-            WorkerSilent: It is gone, or did not answer in time.
+            WorkerUnresponsive: It is gone, or did not answer in time.
         """
         answer = self._send(question)
         try:
             async with asyncio.timeout(timeout_secs):
                 return await answer
         except TimeoutError:
-            raise WorkerSilent("no answer in time") from None
+            raise WorkerUnresponsive("no answer in time") from None
 
     def poke(self) -> None:
         """Have it say something, if it can: `lines_heard` rises then."""
-        with suppress(WorkerSilent):
+        with suppress(WorkerUnresponsive):
             self._send("alive")
 
     def _send(self, question: str) -> asyncio.Future[Any]:
         if self._listening is None or self._listening.done():
-            raise WorkerSilent("the worker has ended")
+            raise WorkerUnresponsive("the worker has ended")
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         number = next(self._ids)
         self._asked[number] = answer
@@ -130,7 +130,7 @@ class Child:
                 asked = self._asked.get(said["id"])
                 if asked is not None and not asked.done():
                     asked.set_result(said["answer"])
-        except WorkerSilent as silence:
+        except WorkerUnresponsive as silence:
             for asked in list(self._asked.values()):
                 if not asked.done():
                     asked.set_exception(silence)
@@ -142,7 +142,7 @@ class Child:
         except ConnectionError:
             line = b""
         if not line:
-            raise WorkerSilent("the worker has ended")
+            raise WorkerUnresponsive("the worker has ended")
         self.lines_heard += 1
         return orjson.loads(line)
 

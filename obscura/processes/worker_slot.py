@@ -7,10 +7,10 @@ from typing import Any
 
 from obscura.errors import StartupError
 from obscura.observability.metrics import WORKER_HANGS, WORKER_RESTARTS
-from obscura.processes.metrics import NodeMetrics
+from obscura.processes.metrics import MetricsAggregator
 from obscura.processes.runtime import LAST_WORDS
 from obscura.processes.worker_config import Assignment
-from obscura.processes.worker_process import Child, WorkerSilent
+from obscura.processes.worker_process import Child, WorkerUnresponsive
 from obscura.tasks import Backoff, end_tasks
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ _SILENT_ROUNDS = 3
 _LAST_WORDS_SECS = 0.5
 
 
-class Seat:
+class WorkerSlot:
     """Keeps one worker running.
 
     Args:
@@ -35,7 +35,7 @@ class Seat:
         metrics: Where their figures go.
     """
 
-    def __init__(self, assignment: Assignment, metrics: NodeMetrics) -> None:
+    def __init__(self, assignment: Assignment, metrics: MetricsAggregator) -> None:
         self._assignment = assignment
         self._metrics = metrics
         self._child: Child | None = None
@@ -69,10 +69,10 @@ class Seat:
         """Ask the process.
 
         Raises:
-            WorkerSilent: There is none that serves, or it does not answer.
+            WorkerUnresponsive: There is none that serves, or it does not answer.
         """
         if self._child is None or not self._is_serving:
-            raise WorkerSilent("no worker serves")
+            raise WorkerUnresponsive("no worker serves")
         return await self._child.ask(question, timeout_secs)
 
     async def update_metrics(self) -> None:
@@ -80,7 +80,7 @@ class Seat:
         child = self._child
         try:
             text = await self.ask("metrics", _METRICS_TIMEOUT_SECS)
-        except WorkerSilent:
+        except WorkerUnresponsive:
             return
         if child is self._child and child is not None and self._is_serving:
             self._metrics.update(child.pid, text)

@@ -8,8 +8,8 @@ from obscura.errors import StartupError, StoreUnavailable
 from obscura.observability.metrics import EVENT_SILENCE, REDIS_CONNECTED
 from obscura.redis_client.cluster import Cluster
 from obscura.redis_client.cluster_subscriber import ClusterEvents
-from obscura.redis_client.commands import Commands, SingleServer
-from obscura.redis_client.endpoints import CLIENT_NAME, ClusterAddresses, FixedServer, SentinelMaster
+from obscura.redis_client.commands import CommandExecutor, Standalone
+from obscura.redis_client.endpoints import CLIENT_NAME, ClusterAddresses, SentinelEndpoint, StaticEndpoint
 from obscura.redis_client.pubsub import Callbacks, OnEvent, OnGap
 from obscura.redis_client.requirements import check_servers
 from obscura.redis_client.scripts import Scripts
@@ -25,7 +25,7 @@ class Events(Protocol):
     def healthy(self) -> bool: ...
 
     @property
-    def silence_secs(self) -> float: ...
+    def secs_since_probe(self) -> float: ...
 
     async def start(self, channels: Collection[str]) -> None: ...
 
@@ -36,7 +36,7 @@ class Events(Protocol):
     def unsubscribe(self, channel: str) -> None: ...
 
 
-class Database:
+class RedisClient:
     """The commands, the scripts and the events of one node.
 
     Args:
@@ -47,9 +47,9 @@ class Database:
     """
 
     def __init__(self, url: str, node_id: str, replicas: int, on_event: OnEvent, on_gap: OnGap) -> None:
-        self.commands: Commands
+        self.commands: CommandExecutor
         self.events: Events
-        self._sentinel: SentinelMaster | None = None
+        self._sentinel: SentinelEndpoint | None = None
         self._watching: asyncio.Task[None] | None = None
         client_name = f"{CLIENT_NAME}:{node_id}"
         if is_cluster(url):
@@ -58,14 +58,14 @@ class Database:
             self.events = ClusterEvents(cluster, node_id, on_event, on_gap)
         else:
             server = single_server(url, client_name)
-            self._sentinel = server if isinstance(server, SentinelMaster) else None
-            self.commands = SingleServer(server, replicas)
+            self._sentinel = server if isinstance(server, SentinelEndpoint) else None
+            self.commands = Standalone(server, replicas)
             probe = keyspace.probe(node_id)
             self.events = Subscriber(server, self.commands.call, lambda: probe, Callbacks(on_event, on_gap))
         self.scripts = Scripts(self.commands)
         self._replicas = replicas
         REDIS_CONNECTED.set_function(lambda: self.connected)
-        EVENT_SILENCE.set_function(lambda: self.events.silence_secs)
+        EVENT_SILENCE.set_function(lambda: self.events.secs_since_probe)
 
     async def start(self) -> None:
         """Connect, check the servers and listen.
@@ -101,22 +101,22 @@ class Database:
             return False
         return True
 
-    async def is_hearing(self) -> bool:
+    async def is_subscribed(self) -> bool:
         """Whether this node hears its events."""
         return self.events.healthy
 
 
-def connect_to(url: str) -> Commands:
+def connect_to(url: str) -> CommandExecutor:
     """Commands alone, for one who asks and leaves again."""
     if is_cluster(url):
         return Cluster(ClusterAddresses(url))
-    return SingleServer(single_server(url, CLIENT_NAME))
+    return Standalone(single_server(url, CLIENT_NAME))
 
 
 def is_cluster(url: str) -> bool:
     return "+cluster:" in url.partition("//")[0]
 
 
-def single_server(url: str, client_name: str) -> FixedServer | SentinelMaster:
+def single_server(url: str, client_name: str) -> StaticEndpoint | SentinelEndpoint:
     is_sentinel = "+sentinel:" in url.partition("//")[0]
-    return SentinelMaster(url, client_name) if is_sentinel else FixedServer(url, client_name)
+    return SentinelEndpoint(url, client_name) if is_sentinel else StaticEndpoint(url, client_name)

@@ -17,9 +17,9 @@ import hiredis
 
 from obscura.errors import StoreUnavailable
 from obscura.observability.metrics import REDIS_REDIRECTIONS, REDIS_SLOT_CHANGES
-from obscura.redis_client.commands import SingleServer
+from obscura.redis_client.commands import Standalone
 from obscura.redis_client.connection import Connection
-from obscura.redis_client.endpoints import Address, ClusterAddresses, FixedServer, ask
+from obscura.redis_client.endpoints import Address, ClusterAddresses, StaticEndpoint, ask
 from obscura.redis_client.slot_map import SLOTS, Owners, parse_owners, parse_redirection, slot_of, slot_of_key
 from obscura.redis_client.transport import REPLY_TIMEOUT_SECS, Argument
 from obscura.tasks import all_of, end_tasks
@@ -38,7 +38,7 @@ class Cluster:
 
     Args:
         addresses: Of some of its servers; the others are learned from them.
-        replicas: So many must have a copy of what is written with `call_copied`.
+        replicas: So many must have a copy of what is written with `call_replicated`.
 
     Attributes:
         on_change: Called whenever slots may have changed their owner.
@@ -53,11 +53,11 @@ class Cluster:
         self.masters: tuple[Address, ...] = ()
         self._by_slot: list[Address | None] = [None] * SLOTS
         self._has_moved = False  # a slot, since the owners were read
-        self._connected: dict[Address, SingleServer] = {}
+        self._connected: dict[Address, Standalone] = {}
         self._redirected: dict[Address, float] = {}  # when a command was last sent there by another master
         self._read_soon = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._leaving: dict[asyncio.Task[None], SingleServer] = {}
+        self._leaving: dict[asyncio.Task[None], Standalone] = {}
         self._is_over = False
         self._loop = asyncio.get_running_loop()
         self.on_change: Callable[[], None] = lambda: None
@@ -84,7 +84,7 @@ class Cluster:
     def servers(self) -> Collection[Connection]:
         return [self._connected[address].connection for address in self.masters]
 
-    def server(self, address: Address) -> FixedServer:
+    def server(self, address: Address) -> StaticEndpoint:
         """Where connections to one of `masters` are made."""
         return self._addresses.server(address)
 
@@ -99,7 +99,7 @@ class Cluster:
     async def call(self, *command: Argument) -> Any:
         return await self._routed(command, copied=False)
 
-    async def call_copied(self, *command: Argument) -> Any:
+    async def call_replicated(self, *command: Argument) -> Any:
         return await self._routed(command, copied=True)
 
     async def _routed(self, command: tuple[Argument, ...], copied: bool) -> Any:
@@ -151,13 +151,13 @@ class Cluster:
         if address is None:
             raise StoreUnavailable("nobody owns the slot of this key")
         master = self._connected.get(address) or self._connect_to(address)
-        call = master.call_copied if copied else master.call
+        call = master.call_replicated if copied else master.call
         return await call(*command, asking=asking)
 
-    def _new_master(self, address: Address) -> SingleServer:
-        return SingleServer(self._addresses.server(address), self._replicas)
+    def _new_master(self, address: Address) -> Standalone:
+        return Standalone(self._addresses.server(address), self._replicas)
 
-    def _connect_to(self, address: Address) -> SingleServer:
+    def _connect_to(self, address: Address) -> Standalone:
         if self._is_over:
             raise StoreUnavailable("the connections to the Cluster are closed")
         master = self._connected[address] = self._new_master(address)
@@ -170,7 +170,7 @@ class Cluster:
         self._leaving[task] = master
         task.add_done_callback(self._leaving.pop)
 
-    async def _stop_later(self, master: SingleServer) -> None:
+    async def _stop_later(self, master: Standalone) -> None:
         await asyncio.sleep(REPLY_TIMEOUT_SECS)  # for the replies that are on their way
         await master.stop()
 

@@ -79,9 +79,9 @@ class ClusterEvents:
         return in_place and all(subscriber.healthy for subscriber in self._subscribers.values())
 
     @property
-    def silence_secs(self) -> float:
+    def secs_since_probe(self) -> float:
         """Of the master that has not been heard for the longest."""
-        return max((subscriber.silence_secs for subscriber in self._subscribers.values()), default=0.0)
+        return max((subscriber.secs_since_probe for subscriber in self._subscribers.values()), default=0.0)
 
     async def subscribe(self, channel: str) -> None:
         """As `Subscriber.subscribe`; a slot that is being moved only makes it take longer."""

@@ -5,11 +5,11 @@ from typing import Any, Protocol
 
 from obscura.redis_client.connection import Connection
 from obscura.redis_client.endpoints import Server
-from obscura.redis_client.replication import CopiedWrites
+from obscura.redis_client.replication import ReplicatedWrites
 from obscura.redis_client.transport import Argument
 
 
-class Commands(Protocol):
+class CommandExecutor(Protocol):
     """One Redis, whatever it is made of. Nothing is ever sent twice, unless its server said that it did nothing.
 
     Attributes:
@@ -31,7 +31,7 @@ class Commands(Protocol):
             hiredis.ReplyError: Redis refuses the command as such.
         """
 
-    def call_copied(self, *command: Argument) -> Awaitable[Any]:
+    def call_replicated(self, *command: Argument) -> Awaitable[Any]:
         """As `call`, and returns only when as many replicas as configured have what the command wrote.
 
         Raises:
@@ -43,7 +43,7 @@ class Commands(Protocol):
         """A connection to each master, for commands that concern all."""
 
 
-class SingleServer:
+class Standalone:
     """One server: a connection for all, and one of its own for what must be copied.
 
     Args:
@@ -55,9 +55,9 @@ class SingleServer:
     def __init__(self, server: Server, replicas: int = 0) -> None:
         self._server = server
         self.connection = Connection(server)
-        self._copied = CopiedWrites(Connection(server), replicas) if replicas else None
+        self._copied = ReplicatedWrites(Connection(server), replicas) if replicas else None
         self.call = self.connection.call
-        self.call_copied = self._copied.call if self._copied else self.connection.call
+        self.call_replicated = self._copied.call if self._copied else self.connection.call
         self.servers = (self.connection,)
 
     async def start(self) -> None:

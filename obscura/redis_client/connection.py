@@ -20,7 +20,7 @@ import hiredis
 from obscura.errors import StoreUnavailable
 from obscura.observability.metrics import REDIS_RECONNECTS, REDIS_REFUSALS, timed
 from obscura.redis_client.endpoints import Server
-from obscura.redis_client.transport import REPLY_TIMEOUT_SECS, Argument, Link
+from obscura.redis_client.transport import REPLY_TIMEOUT_SECS, Argument, RedisTransport
 from obscura.tasks import Backoff, end_tasks
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Connection:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._link: Link | None = None
+        self._link: RedisTransport | None = None
         self._pending: deque[tuple[asyncio.Future[Any], float]] = deque()
         self._connected = asyncio.Event()
         self._lost = asyncio.Event()
@@ -128,7 +128,7 @@ class Connection:
 
     async def _connect(self) -> None:
         self._lost.clear()
-        self._link = await Link.open(self._server, self._on_reply, self._on_lost)
+        self._link = await RedisTransport.open(self._server, self._on_reply, self._on_lost)
         self._waiting_is_useful = True
         self._connected.set()
 

@@ -59,7 +59,7 @@ class Server(Protocol):
         """Close what was opened to find the server. Connections made stay open."""
 
 
-class FixedServer:
+class StaticEndpoint:
     """The server of a ``redis://``, ``rediss://`` or ``unix://`` URL.
 
     Args:
@@ -98,7 +98,7 @@ class FixedServer:
         pass
 
 
-class SentinelMaster:
+class SentinelEndpoint:
     """The master of a service, asked of all Sentinels anew for each connection.
 
     Sentinels learn of a failover one after the other, so the answer of the newest
@@ -122,7 +122,7 @@ class SentinelMaster:
         login = ":".join(quote(name, safe="") for name in names).removesuffix(":")
         query = {name: value for name, value in self._query.items() if name != "db"}
         self._sentinels = [
-            _Sentinel(FixedServer(_url(self._scheme, login, address, query), client_name), self._service)
+            _Sentinel(StaticEndpoint(_url(self._scheme, login, address, query), client_name), self._service)
             for address in addresses(url, _SENTINEL_PORT)
         ]
         self._made: list[tuple[_Configuration, asyncio.Transport]] = []
@@ -130,7 +130,7 @@ class SentinelMaster:
 
     async def connect(self) -> Any:
         known = await self._discover()
-        master = FixedServer(_url(self._scheme, self._login, known.master, self._query), self._client_name)
+        master = StaticEndpoint(_url(self._scheme, self._login, known.master, self._query), self._client_name)
         connection = await master.connect()
         role = (await ask(connection, "ROLE"))[0]
         if role != b"master":
@@ -191,7 +191,7 @@ class _Configuration:
 class _Sentinel:
     """One Sentinel, and the connection on which it was asked last."""
 
-    def __init__(self, server: FixedServer, service: str) -> None:
+    def __init__(self, server: StaticEndpoint, service: str) -> None:
         self._server = server
         self._service = service
         self._connection: Any = None
@@ -232,9 +232,9 @@ class ClusterAddresses:
         self._client_name = client_name
         self.seeds = addresses(url, _REDIS_PORT)
 
-    def server(self, address: Address) -> FixedServer:
+    def server(self, address: Address) -> StaticEndpoint:
         """The server at ``address``, with the passwords of all."""
-        return FixedServer(_url(self._scheme, self._login, address, self._query), self._client_name)
+        return StaticEndpoint(_url(self._scheme, self._login, address, self._query), self._client_name)
 
 
 async def ask(connection: Any, *command: str) -> Any:

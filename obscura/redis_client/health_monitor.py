@@ -26,7 +26,7 @@ class Server(Protocol):
         """Run one command; raises `StoreUnavailable`."""
 
 
-class VitalSigns:
+class RedisHealthMonitor:
     """Takes them until it is stopped. While Redis is away the last ones stand.
 
     Args:

@@ -17,7 +17,7 @@ from obscura.redis_client.transport import Argument
 _WAIT_MS = 500  # a write may come behind a WAIT that takes as long, and both end within a reply's time
 
 
-class CopiedWrites:
+class ReplicatedWrites:
     """Args:
     connection: Used for nothing else.
     replicas: How many must have a copy, at least 1.

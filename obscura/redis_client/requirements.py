@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from obscura.errors import StartupError
-from obscura.redis_client.commands import Commands
+from obscura.redis_client.commands import CommandExecutor
 
 log = logging.getLogger(__name__)
 
@@ -13,7 +13,7 @@ _MIN_CLUSTER_VERSION = (7, 0)  # the first with sharded pub/sub
 _KEEP_ALL = "noeviction"
 
 
-async def check_servers(commands: Commands, replicas: int) -> None:
+async def check_servers(commands: CommandExecutor, replicas: int) -> None:
     """Refuse a Redis that cannot keep what it is given; warn of one that may lose it.
 
     Args:

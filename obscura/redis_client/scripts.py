@@ -19,7 +19,7 @@ import hiredis
 from obscura.errors import StoreUnavailable
 from obscura.observability.metrics import REDIS_SCRIPTS_LOADED, RedisSeries, redis_series
 from obscura.observability.tracing import serving
-from obscura.redis_client.commands import Commands
+from obscura.redis_client.commands import CommandExecutor
 from obscura.redis_client.transport import Argument
 
 
@@ -44,7 +44,7 @@ class _Script(NamedTuple):
 class Scripts:
     """Runs the scripts of ``lua/``, each where its keys lie."""
 
-    def __init__(self, commands: Commands) -> None:
+    def __init__(self, commands: CommandExecutor) -> None:
         self._commands = commands
         self._scripts = {
             name: _Script.parse(name, file.read_bytes())
@@ -71,7 +71,7 @@ class Scripts:
         return request.around(name, {"db.system.name": "redis", "db.stored_procedure.name": name}, call)
 
     async def _run(self, script: _Script, keys: tuple[str, ...], args: Iterable[Argument]) -> Any:
-        call = self._commands.call_copied if script.is_copied else self._commands.call
+        call = self._commands.call_replicated if script.is_copied else self._commands.call
         started = perf_counter()
         try:
             return await call("EVALSHA", script.digest, len(keys), *keys, *args)

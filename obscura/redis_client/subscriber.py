@@ -21,7 +21,7 @@ from obscura.errors import StoreUnavailable
 from obscura.observability.metrics import probe_heard
 from obscura.redis_client.endpoints import Server
 from obscura.redis_client.pubsub import CLASSIC, SHARDED, Callbacks, Verbs, concerns
-from obscura.redis_client.transport import REPLY_TIMEOUT_SECS, Link
+from obscura.redis_client.transport import REPLY_TIMEOUT_SECS, RedisTransport
 from obscura.tasks import Backoff, end_tasks
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Subscriber:
         self._verbs = verbs
         self._channels: set[str] = set()
         self._probe_channel = ""
-        self._link: Link | None = None
+        self._link: RedisTransport | None = None
         self._lost = asyncio.Event()
         self._expected: deque[_Expected] = deque()  # replies, in the order of the commands
         self._probe_number = 0
@@ -129,7 +129,7 @@ class Subscriber:
             self._link.send(self._verbs.unsubscribe, channel)
 
     @property
-    def silence_secs(self) -> float:
+    def secs_since_probe(self) -> float:
         """Since a probe was last heard."""
         return perf_counter() - self._heard_at
 
@@ -152,7 +152,7 @@ class Subscriber:
 
     async def _open(self) -> None:
         self._lost.clear()
-        self._link = await Link.open(self._server, self._on_reply, self._on_lost)
+        self._link = await RedisTransport.open(self._server, self._on_reply, self._on_lost)
         self._probe_channel = self._choose_probe_channel()
         channels = sorted(self._channels)
         try:

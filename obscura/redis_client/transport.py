@@ -21,7 +21,7 @@ REPLY_TIMEOUT_SECS = 1.5  # with the wait for a connection a request is refused 
 Argument = str | bytes | int | float
 
 
-class Link(asyncio.Protocol):
+class RedisTransport(asyncio.Protocol):
     """One authenticated connection to Redis: bytes out, parsed replies in.
 
     ``on_reply`` is called with each reply in order, ``on_lost`` once when the
@@ -38,7 +38,9 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     @classmethod
-    async def open(cls, server: Server, on_reply: Callable[[Any], None], on_lost: Callable[[], None]) -> "Link":
+    async def open(
+        cls, server: Server, on_reply: Callable[[Any], None], on_lost: Callable[[], None]
+    ) -> "RedisTransport":
         """Connect and authenticate.
 
         Raises:

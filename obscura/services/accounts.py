@@ -90,9 +90,9 @@ class Accounts:
             login = await self._verified(credentials)
         except Unavailable:
             with suppress(Unavailable):
-                await self._failures.give_back(credentials.username)
+                await self._failures.refund(credentials.username)
             raise
-        await self._failures.give_back(credentials.username)
+        await self._failures.refund(credentials.username)
         await self._rehash_if_outdated(login, credentials.password)
         return await self._sessions.start(login.user_id, "login")
 

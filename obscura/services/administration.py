@@ -21,7 +21,7 @@ from obscura.store.sessions import SessionStore
 _ATTEMPTS = 20
 
 
-class Removal:
+class AccountAdministration:
     def __init__(
         self, accounts: AccountStore, session_store: SessionStore, messages: MessageStore, sessions: Sessions
     ) -> None:
@@ -53,6 +53,6 @@ class Removal:
         else:
             raise Unavailable("the account is being logged in to all the time")
         await self._accounts.delete_remnants(user_id)
-        await self._messages.forget_expiry(user_id)
+        await self._messages.cancel_expiry(user_id)
         if username is not None:
             await self._accounts.release(username, user_id)

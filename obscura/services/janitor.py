@@ -10,7 +10,7 @@ from secrets import token_hex
 
 from obscura.errors import StoreUnavailable, Unavailable
 from obscura.observability.metrics import JANITOR_AGE, JANITOR_INTERVAL, JANITOR_SWEEPS
-from obscura.store.last_runs import Landmark
+from obscura.store.last_runs import LastRun
 from obscura.store.leases import Lease
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class SweepRecord:
         done: When a sweep last came to its end.
     """
 
-    def __init__(self, kind: str, done: Landmark, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, kind: str, done: LastRun, now: Callable[[], float] = time.monotonic) -> None:
         self._kind = kind
         self._done = done
         self._now = now

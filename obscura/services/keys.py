@@ -26,7 +26,7 @@ _ATTEMPTS = 3  # when a takeover or a login comes in between the check and the w
 
 
 @dataclass(frozen=True, slots=True)
-class KeyRules:
+class KeyOptions:
     """How many one-time pre-keys there may be, and for whom.
 
     Attributes:
@@ -47,7 +47,7 @@ class Keys:
     fetches: Limits how often one client is given the keys of one account.
     """
 
-    def __init__(self, store: KeyStore, sessions: Sessions, fetches: RateLimit, rules: KeyRules) -> None:
+    def __init__(self, store: KeyStore, sessions: Sessions, fetches: RateLimit, rules: KeyOptions) -> None:
         self._store = store
         self._sessions = sessions
         self._fetches = fetches

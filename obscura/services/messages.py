@@ -88,9 +88,9 @@ class Messages:
         removed, oldest_ms = await self._store.expire(user_id, _MESSAGES_PER_STEP)
         MESSAGES_EXPIRED.inc(removed)
         if oldest_ms is None:
-            await self._store.forget_expiry(user_id)
+            await self._store.cancel_expiry(user_id)
         else:  # due again at once if there was more than one step's work
-            await self._store.move_expiry(user_id, oldest_ms)
+            await self._store.reschedule_expiry(user_id, oldest_ms)
 
     async def _after_append(self, recipient_id: str, stored: Stored) -> None:
         MESSAGES_SENT.inc()
@@ -98,7 +98,7 @@ class Messages:
             MESSAGES_DROPPED.inc(stored.dropped)
         if self._outlives_its_oldest(stored):
             try:
-                await self._store.note_expiry(recipient_id, stored.oldest_ms)
+                await self._store.schedule_expiry(recipient_id, stored.oldest_ms)
             except StoreUnavailable:
                 log.warning("the clean-up of an inbox could not be noted; a later message will")
 

@@ -32,7 +32,7 @@ _RETRY_SECS = 0.05  # between attempts to take one back while Redis is away
 
 
 @dataclass(frozen=True, slots=True)
-class SessionRules:
+class SessionOptions:
     """Settings of sessions.
 
     Attributes:
@@ -77,7 +77,7 @@ class Sessions:
     """What a session is worth at this moment, on every node alike."""
 
     def __init__(
-        self, store: SessionStore, tokens: AccessTokens, rules: SessionRules, now: Callable[[], float] = time.time
+        self, store: SessionStore, tokens: AccessTokens, rules: SessionOptions, now: Callable[[], float] = time.time
     ) -> None:
         self._store = store
         self._tokens = tokens

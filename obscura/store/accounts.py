@@ -12,7 +12,7 @@ from uuid import UUID
 import orjson
 
 from obscura.model.keys import DeviceKeys, OneTimePreKey
-from obscura.redis_client.commands import Commands
+from obscura.redis_client.commands import CommandExecutor
 from obscura.redis_client.scripts import Scripts
 from obscura.store import keyspace
 
@@ -60,7 +60,7 @@ def key_pairs(keys: Sequence[OneTimePreKey]) -> bytes:
 
 
 class AccountStore:
-    def __init__(self, commands: Commands, scripts: Scripts) -> None:
+    def __init__(self, commands: CommandExecutor, scripts: Scripts) -> None:
         self._commands = commands
         self._scripts = scripts
 

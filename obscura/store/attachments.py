@@ -9,7 +9,7 @@ in different slots of a Cluster, hence the steps.
 from dataclasses import dataclass
 from uuid import UUID
 
-from obscura.redis_client.commands import Commands
+from obscura.redis_client.commands import CommandExecutor
 from obscura.redis_client.scripts import Scripts
 from obscura.redis_client.transport import Argument
 from obscura.store import keyspace
@@ -29,7 +29,7 @@ class Attachment:
 class AttachmentStore:
     """The hash of each attachment, and the index of when they are due for removal."""
 
-    def __init__(self, commands: Commands, scripts: Scripts) -> None:
+    def __init__(self, commands: CommandExecutor, scripts: Scripts) -> None:
         self._commands = commands
         self._scripts = scripts
 

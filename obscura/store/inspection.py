@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from obscura.redis_client.commands import Commands
+from obscura.redis_client.commands import CommandExecutor
 from obscura.redis_client.connection import Connection
 from obscura.redis_client.endpoints import CLIENT_NAME
 from obscura.redis_client.requirements import parse_info
@@ -98,7 +98,7 @@ class ServerView:
 class Inspection:
     """Every call raises `StoreUnavailable` when Redis is away, and may be repeated."""
 
-    def __init__(self, commands: Commands) -> None:
+    def __init__(self, commands: CommandExecutor) -> None:
         self._commands = commands
 
     async def account(self, user_id: UUID) -> AccountView | None:

@@ -9,7 +9,7 @@ from uuid import UUID
 import orjson
 
 from obscura.model.keys import Bundle, DeviceKeys, KeyUpload
-from obscura.redis_client.commands import Commands
+from obscura.redis_client.commands import CommandExecutor
 from obscura.redis_client.scripts import Scripts
 from obscura.store import keyspace
 from obscura.store.accounts import device_fields, key_pairs
@@ -29,7 +29,7 @@ class Upload(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class FetchedBundle:
     """A bundle that was handed out.
 
     Attributes:
@@ -43,11 +43,11 @@ class Taken:
 
 
 class KeyStore:
-    def __init__(self, commands: Commands, scripts: Scripts) -> None:
+    def __init__(self, commands: CommandExecutor, scripts: Scripts) -> None:
         self._commands = commands
         self._scripts = scripts
 
-    async def take_bundle(self, user_id: UUID, threshold: int, reserve: int) -> Taken | None:
+    async def take_bundle(self, user_id: UUID, threshold: int, reserve: int) -> FetchedBundle | None:
         """Take one user's bundle, using up their oldest one-time pre-key.
 
         Atomic across nodes: no one-time key is returned twice, the last ``reserve`` are not
@@ -67,7 +67,7 @@ class KeyStore:
             ],
             args=[threshold, self._commands.publish, reserve],
         )
-        return Taken(_bundle(reply[:-2]), bool(reply[-2]), bool(reply[-1])) if reply else None
+        return FetchedBundle(_bundle(reply[:-2]), bool(reply[-2]), bool(reply[-1])) if reply else None
 
     async def count(self, user_id: UUID) -> int:
         """How many one-time pre-keys are left."""

@@ -1,18 +1,18 @@
 """Landmarks: when something was last done, by whichever node."""
 
-from obscura.redis_client.commands import Commands
+from obscura.redis_client.commands import CommandExecutor
 
 _MEMORY_MS = 30 * 24 * 3_600_000
 
 
-class Landmark:
+class LastRun:
     """The moment of the last time, by Redis's clock alone: what a node's own says does not matter.
 
     Args:
         key: Its name in Redis. It lives 30 days from that moment on, so its TTL tells the age.
     """
 
-    def __init__(self, commands: Commands, key: str) -> None:
+    def __init__(self, commands: CommandExecutor, key: str) -> None:
         self._commands = commands
         self._key = key
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from obscura.model.message_ids import EntryId
-from obscura.redis_client.commands import Commands
+from obscura.redis_client.commands import CommandExecutor
 from obscura.redis_client.scripts import Scripts
 from obscura.redis_client.transport import Argument
 from obscura.store import keyspace
@@ -87,7 +87,7 @@ class Page:
 
 
 class MessageStore:
-    def __init__(self, commands: Commands, scripts: Scripts, limits: Limits) -> None:
+    def __init__(self, commands: CommandExecutor, scripts: Scripts, limits: Limits) -> None:
         self._commands = commands
         self._scripts = scripts
         self._limits = limits
@@ -157,17 +157,17 @@ class MessageStore:
         removed, oldest_ms = await self._scripts.run("messages_expire", keys, [self._limits.ttl_ms, max_count])
         return removed, oldest_ms
 
-    async def note_expiry(self, user_id: str, oldest_ms: int) -> None:
+    async def schedule_expiry(self, user_id: str, oldest_ms: int) -> None:
         """Have an inbox looked after once its oldest message has expired, unless noted already. Safe to repeat."""
         await self._commands.call("ZADD", keyspace.INBOX_EXPIRY, "NX", self._expiry_ms(oldest_ms), user_id)
 
-    async def move_expiry(self, user_id: UUID, oldest_ms: int) -> None:
+    async def reschedule_expiry(self, user_id: UUID, oldest_ms: int) -> None:
         """Have an inbox looked after again, when what is its oldest message by now has expired. Safe to repeat."""
         await self._scripts.run(
             "messages_move_expiry", [keyspace.INBOX_EXPIRY], [str(user_id), self._expiry_ms(oldest_ms)]
         )
 
-    async def forget_expiry(self, user_id: UUID) -> None:
+    async def cancel_expiry(self, user_id: UUID) -> None:
         """Look after an inbox no more: it is empty. Safe to repeat."""
         await self._commands.call("ZREM", keyspace.INBOX_EXPIRY, str(user_id))
 

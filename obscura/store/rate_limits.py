@@ -56,7 +56,7 @@ class RateLimit:
             RATE_LIMITED.labels(bucket.tier).inc()
             raise TooManyRequests(bucket.refusal, math.ceil(wait_ms / _MS_PER_SEC))
 
-    async def give_back(self, subject: str) -> None:
+    async def refund(self, subject: str) -> None:
         """Put back a token that turned out not to count.
 
         Raises:

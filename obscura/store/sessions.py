@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from enum import Enum
 from uuid import UUID
 
-from obscura.redis_client.commands import Commands
+from obscura.redis_client.commands import CommandExecutor
 from obscura.redis_client.scripts import Scripts
 from obscura.redis_client.transport import Argument
 from obscura.store import keyspace
@@ -26,7 +26,7 @@ class Rotation(Enum):
 
 
 class SessionStore:
-    def __init__(self, commands: Commands, scripts: Scripts) -> None:
+    def __init__(self, commands: CommandExecutor, scripts: Scripts) -> None:
         self._commands = commands
         self._scripts = scripts
 

@@ -13,8 +13,8 @@ from redis import Redis
 
 from obscura.api.json import bodies as wire
 from obscura.node.node import Node
-from obscura.redis_client.commands import SingleServer
-from obscura.redis_client.endpoints import FixedServer
+from obscura.redis_client.commands import Standalone
+from obscura.redis_client.endpoints import StaticEndpoint
 from obscura.redis_client.scripts import Scripts
 from obscura.store import keyspace
 from obscura.store.accounts import AccountStore
@@ -319,7 +319,7 @@ class Registration:
 
 @pytest.fixture
 async def registration(redis_server: RedisServer, name: str) -> AsyncIterator[Registration]:
-    connection = SingleServer(FixedServer(redis_server.url))
+    connection = Standalone(StaticEndpoint(redis_server.url))
     await connection.start()
     yield Registration(AccountStore(connection, Scripts(connection)), name)
     await connection.stop()

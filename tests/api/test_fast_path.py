@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from obscura.api.fast_path import ExpressLane
+from obscura.api.fast_path import SendFastPath
 from obscura.node.node import Node
 from tests.conftest import StartNode
 from tests.support.client import Answer, Api, User, encrypted
@@ -20,13 +20,13 @@ OWN_TO_EACH = {"date", "x-request-id"}
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """For each request so far, whether it went the short way."""
     ways: list[bool] = []
-    takes = ExpressLane.takes
+    takes = SendFastPath.takes
 
-    def note(lane: ExpressLane, request: object) -> bool:
+    def note(lane: SendFastPath, request: object) -> bool:
         ways.append(takes(lane, request))  # type: ignore[arg-type]
         return ways[-1]
 
-    monkeypatch.setattr(ExpressLane, "takes", note)
+    monkeypatch.setattr(SendFastPath, "takes", note)
     return ways
 
 

@@ -12,8 +12,8 @@ from redis import Redis
 
 from obscura.crypto.tokens import RefreshToken
 from obscura.node.node import Node
-from obscura.redis_client.commands import SingleServer
-from obscura.redis_client.endpoints import FixedServer
+from obscura.redis_client.commands import Standalone
+from obscura.redis_client.endpoints import StaticEndpoint
 from obscura.redis_client.scripts import Scripts
 from obscura.store import keyspace
 from obscura.store.sessions import SessionStore
@@ -433,7 +433,7 @@ async def test_a_takeover_ends_the_other_sessions_of_the_account(user: User) -> 
 @pytest.fixture
 async def store(redis_server: RedisServer) -> AsyncIterator[SessionStore]:
     """The steps of ending a session, one by one."""
-    connection = SingleServer(FixedServer(redis_server.url))
+    connection = Standalone(StaticEndpoint(redis_server.url))
     await connection.start()
     yield SessionStore(connection, Scripts(connection))
     await connection.stop()

@@ -9,7 +9,7 @@ import pytest
 from obscura.bench.cpus import format_cpus, parse_cpus
 from obscura.bench.failure import ExchangeError
 from obscura.bench.histogram import Latencies
-from obscura.bench.message_tracker import Account, Ledger
+from obscura.bench.message_tracker import Account, MessageTracker
 from obscura.bench.options import parse
 from obscura.bench.recorder import Recorder, Window, now
 from obscura.bench.scenario_context import Schedule
@@ -139,7 +139,7 @@ def envelope(body: bytes) -> bytes:
     return WebSocketFrame(envelope=message).SerializeToString()
 
 
-def entered(ledger: Ledger) -> int:
+def entered(ledger: MessageTracker) -> int:
     number = ledger.open(0)
     ledger.accepted(number)
     return number
@@ -147,7 +147,7 @@ def entered(ledger: Ledger) -> int:
 
 def test_the_balance_tells_lost_doubled_late_and_unacked_apart() -> None:
     """Each of four messages has another fate."""
-    ledger = Ledger(64)
+    ledger = MessageTracker(64)
     fine, lost, late, unacked = (entered(ledger) for _ in range(4))
     for number in (fine, unacked, fine):
         ledger.delivered(number)
@@ -162,7 +162,7 @@ def test_the_balance_tells_lost_doubled_late_and_unacked_apart() -> None:
 
 def test_a_message_is_known_by_its_content() -> None:
     """Those of other runs are passed over, and one that was changed is noticed."""
-    ledger = Ledger(500)
+    ledger = MessageTracker(500)
     number = entered(ledger)
     body = ledger.body(number)
     assert len(EncryptedMessage.FromString(body).content) == 500
@@ -170,7 +170,7 @@ def test_a_message_is_known_by_its_content() -> None:
     received = ledger.read(envelope(body))
     assert received is not None
     assert received.number == number
-    foreign = ledger.read(envelope(Ledger(500).body(0)))
+    foreign = ledger.read(envelope(MessageTracker(500).body(0)))
     assert foreign is not None
     assert foreign.number is None
     with pytest.raises(ExchangeError, match="changed"):

@@ -4,7 +4,7 @@ import asyncio
 from random import Random
 
 from obscura.redis_client.connection import Connection
-from obscura.redis_client.endpoints import FixedServer
+from obscura.redis_client.endpoints import StaticEndpoint
 from tests.support.redis import RedisServer
 
 CANCELLED = 10_000
@@ -15,7 +15,7 @@ _LATEST_SECS = 0.002  # by then most of so many have their reply
 async def test_every_reply_belongs_to_its_call_when_others_are_cancelled(redis_server: RedisServer) -> None:
     """10,000 calls are cancelled at random moments; each of the others gets back what it said."""
     random = Random(1)
-    connection = Connection(FixedServer(redis_server.url))
+    connection = Connection(StaticEndpoint(redis_server.url))
     await connection.start()
     answered = cancelled = number = 0
     try:

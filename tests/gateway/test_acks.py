@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from obscura.errors import StoreUnavailable
-from obscura.gateway.acks import Ack, Acks
+from obscura.gateway.acks import Ack, AckBatcher
 from obscura.model.message_ids import EntryId
 from tests.support.waiting import eventually
 
@@ -41,16 +41,16 @@ def store() -> Store:
     return Store()
 
 
-MakeAcks = Callable[[int, float], Acks]
+MakeAcks = Callable[[int, float], AckBatcher]
 
 
 @pytest.fixture
 async def make_acks(store: Store) -> AsyncIterator[MakeAcks]:
     """Makes acks with a batch size and an interval; all are stopped at the end."""
-    made: list[Acks] = []
+    made: list[AckBatcher] = []
 
-    def make(batch_size: int, interval_secs: float) -> Acks:
-        acks = Acks(store.write, batch_size, interval_secs)
+    def make(batch_size: int, interval_secs: float) -> AckBatcher:
+        acks = AckBatcher(store.write, batch_size, interval_secs)
         acks.start()
         made.append(acks)
         return acks

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from uuid import UUID, uuid4
 
 from obscura.errors import StoreUnavailable
-from obscura.gateway.gap_recovery import CatchUp
+from obscura.gateway.gap_recovery import GapRecovery
 from obscura.gateway.hub import Hub
 from tests.support.waiting import eventually
 
@@ -43,8 +43,8 @@ async def test_the_ended_sessions_are_loaded_before_anybody_reads_again() -> Non
     """A session that ended meanwhile is closed, and reads nothing."""
     hub, ended = Resumed(), Ended()
     ended.may_load.clear()
-    catch_up = CatchUp(hub, ended.load, ())
-    catch_up.after_gap([ALICE])
+    catch_up = GapRecovery(hub, ended.load, ())
+    catch_up.on_gap([ALICE])
     await eventually(lambda: ended.loads == 1)
     assert hub.told == []
     ended.may_load.set()
@@ -56,11 +56,11 @@ async def test_gaps_that_come_meanwhile_are_made_up_for_together() -> None:
     """One more load for all of them, after the one under way: that may have read too early."""
     hub, ended = Resumed(), Ended()
     ended.may_load.clear()
-    catch_up = CatchUp(hub, ended.load, ())
-    catch_up.after_gap([ALICE])
+    catch_up = GapRecovery(hub, ended.load, ())
+    catch_up.on_gap([ALICE])
     await eventually(lambda: ended.loads == 1)
-    catch_up.after_gap([BOB])
-    catch_up.after_gap([CAROL, BOB])
+    catch_up.on_gap([BOB])
+    catch_up.on_gap([CAROL, BOB])
     ended.may_load.set()
     await eventually(lambda: hub.told == [{ALICE}, {BOB, CAROL}])
     assert ended.loads == 2
@@ -70,8 +70,8 @@ async def test_gaps_that_come_meanwhile_are_made_up_for_together() -> None:
 async def test_it_is_tried_until_redis_is_back() -> None:
     """Nobody is forgotten on the way."""
     hub, ended = Resumed(), Ended(failures=2)
-    catch_up = CatchUp(hub, ended.load, ())
-    catch_up.after_gap([ALICE])
+    catch_up = GapRecovery(hub, ended.load, ())
+    catch_up.on_gap([ALICE])
     await eventually(lambda: hub.told == [{ALICE}])
     assert ended.loads == 3
     await catch_up.stop()
@@ -82,10 +82,10 @@ async def test_a_stop_leaves_nothing_behind() -> None:
     before = asyncio.all_tasks()
     hub, ended = Resumed(), Ended()
     ended.may_load.clear()
-    catch_up = CatchUp(hub, ended.load, ())
-    catch_up.after_gap([ALICE])
+    catch_up = GapRecovery(hub, ended.load, ())
+    catch_up.on_gap([ALICE])
     await eventually(lambda: ended.loads == 1)
     await catch_up.stop()
-    catch_up.after_gap([BOB])
+    catch_up.on_gap([BOB])
     assert asyncio.all_tasks() == before
     assert hub.told == []

@@ -27,7 +27,7 @@ class Listener:
     def push(self, message: MessageStored) -> None:
         self.told.append(message)
 
-    def push_shortage(self, count: int) -> None:
+    def push_pre_key_status(self, count: int) -> None:
         self.told.append(count)
 
     def rescan(self) -> None:

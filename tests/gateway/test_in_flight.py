@@ -2,16 +2,16 @@
 
 from uuid import uuid4
 
-from obscura.gateway.in_flight import Unacked
+from obscura.gateway.in_flight import InFlightMessages
 from obscura.model.message_ids import EntryId, MessageIds
 
 USER = uuid4()
 SENDER = b"7d444840-9dc0-11d1-b245-5ffdce74fad2"
 
 
-def unacked_of(*sizes: int, max_count: int = 10) -> Unacked:
+def unacked_of(*sizes: int, max_count: int = 10) -> InFlightMessages:
     """After messages of these sizes, with the entries 1, 2 and so on."""
-    unacked = Unacked(USER, max_count)
+    unacked = InFlightMessages(USER, max_count)
     for number, size in enumerate(sizes, 1):
         assert unacked.envelope(entry(number), SENDER, b"x" * size).endswith(b"x" * size)
     return unacked

@@ -23,7 +23,7 @@ def take(scripts: ScriptRunner, interval_us: int = 1000 * SECOND_US, burst: int 
     return int(scripts.run("rate_limit_take", [KEY], [interval_us, burst]))
 
 
-def give_back(scripts: ScriptRunner, interval_us: int = 1000 * SECOND_US) -> int:
+def refund(scripts: ScriptRunner, interval_us: int = 1000 * SECOND_US) -> int:
     return int(scripts.run("rate_limit_give_back", [KEY], [interval_us]))
 
 
@@ -85,7 +85,7 @@ def test_a_token_given_back_can_be_taken_again(scripts: ScriptRunner) -> None:
     """It is as if it had not been taken."""
     for _ in range(3):
         take(scripts)
-    assert give_back(scripts) == 1
+    assert refund(scripts) == 1
     assert take(scripts) == 0
     assert take(scripts) > 0
 
@@ -93,13 +93,13 @@ def test_a_token_given_back_can_be_taken_again(scripts: ScriptRunner) -> None:
 def test_the_last_token_given_back_leaves_nothing(scripts: ScriptRunner) -> None:
     """A full bucket is no key."""
     take(scripts)
-    assert give_back(scripts) == 1
+    assert refund(scripts) == 1
     assert scripts.redis.exists(KEY) == 0
 
 
 def test_a_full_bucket_takes_no_token_back(scripts: ScriptRunner) -> None:
     """So nobody gathers more than a burst."""
-    assert [give_back(scripts) for _ in range(5)] == [0] * 5
+    assert [refund(scripts) for _ in range(5)] == [0] * 5
     assert [take(scripts) > 0 for _ in range(4)] == [False, False, False, True]
 
 
@@ -109,7 +109,7 @@ def test_the_extremes_of_the_settings_are_served(scripts: ScriptRunner, interval
     burst = 2**31 - 1
     assert take(scripts, interval_us, burst) == 0
     assert take(scripts, interval_us, burst) == 0
-    assert give_back(scripts, interval_us) in {0, 1}
+    assert refund(scripts, interval_us) in {0, 1}
 
 
 def test_a_redis_without_memory_still_counts(own_redis: RedisServer) -> None:
@@ -117,7 +117,7 @@ def test_a_redis_without_memory_still_counts(own_redis: RedisServer) -> None:
     scripts = ScriptRunner(own_redis)
     scripts.redis.config_set("maxmemory", 1)
     assert [take(scripts) > 0 for _ in range(4)] == [False, False, False, True]
-    assert give_back(scripts) == 1
+    assert refund(scripts) == 1
     scripts.close()
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from obscura.observability.logs import JsonFormatter, Seldom, TextFormatter, request_id, set_up_logging
+from obscura.observability.logs import JsonFormatter, TextFormatter, ThrottleFilter, request_id, set_up_logging
 
 NASTY = "first\nsecond\r\n\x1b[31mred\x00 \ud800 é"
 
@@ -83,7 +83,7 @@ def test_lines_outside_a_request_have_no_request_id() -> None:
 def test_a_flood_of_one_message_is_held_back() -> None:
     """One line per period, the next of which says how many it stands for; other messages pass."""
     now = 100.0
-    seldom = Seldom("refused", 1.0, lambda: now)
+    seldom = ThrottleFilter("refused", 1.0, lambda: now)
     first, second, other = record("refused"), record("refused"), record("something else")
     assert [bool(seldom.filter(one)) for one in (first, second, second, other)] == [True, False, False, True]
     now = 101.0

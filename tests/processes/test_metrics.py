@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from obscura.processes.metrics import NodeMetrics, counted
+from obscura.processes.metrics import MetricsAggregator, counted
 
 
 class Process:
@@ -30,7 +30,7 @@ def samples(text: bytes | str) -> dict[str, float]:
 
 
 def merged(*processes: Process) -> dict[str, float]:
-    metrics = NodeMetrics()
+    metrics = MetricsAggregator()
     for number, process in enumerate(processes):
         metrics.update(number, process.text)
     return samples(metrics.text())
@@ -82,7 +82,7 @@ def test_gauges_that_are_no_amounts_are_not_added() -> None:
 
 def test_counters_outlive_their_process() -> None:
     """They go on from where they were; what was open with it is gone."""
-    metrics, first, second = NodeMetrics(), Process(), Process()
+    metrics, first, second = MetricsAggregator(), Process(), Process()
     first.sent.labels("a").inc(5)
     first.took.observe(0.5)
     first.sockets.set(9)
@@ -103,7 +103,7 @@ def test_counters_outlive_their_process() -> None:
 
 def test_a_process_that_is_asked_again_counts_once() -> None:
     """Its last word is in place of the one before."""
-    metrics, process = NodeMetrics(), Process()
+    metrics, process = MetricsAggregator(), Process()
     for _ in range(3):
         process.sent.labels("a").inc()
         metrics.update(1, process.text)
@@ -115,7 +115,7 @@ def test_types_and_explanations_are_kept() -> None:
     process = Process()
     process.sent.labels('a"b\\c\nd').inc()
     process.took.observe(1)
-    metrics = NodeMetrics()
+    metrics = MetricsAggregator()
     metrics.update(1, process.text)
     assert sorted(metrics.text().decode().splitlines()) == sorted(process.text.splitlines())
 

@@ -61,7 +61,7 @@ async def test_every_answer_belongs_to_its_request_though_others_are_cancelled(r
             for _ in range(chance.randrange(4)):
                 await asyncio.sleep(0)  # begin in different ticks
             text = f"{number} " * chance.choice([1, 20, 500])
-            call = chance.choice([ear.commands.call, ear.commands.call_copied])
+            call = chance.choice([ear.commands.call, ear.commands.call_replicated])
             key = f"test:echo:{number % 500}"
             assert await call("EVAL", "redis.call('SET', KEYS[1], 1) return ARGV[1]", 1, key, text) == text.encode()
 

@@ -11,7 +11,7 @@ import pytest
 
 from obscura.errors import StoreUnavailable
 from obscura.redis_client.connection import Connection
-from obscura.redis_client.endpoints import FixedServer
+from obscura.redis_client.endpoints import StaticEndpoint
 from tests.support.proxy import Proxy
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
@@ -27,7 +27,7 @@ async def connect() -> AsyncIterator[Connect]:
     async with AsyncExitStack() as running:
 
         async def connect(url: str) -> Connection:
-            connection = Connection(FixedServer(url))
+            connection = Connection(StaticEndpoint(url))
             await connection.start()
             running.push_async_callback(connection.stop)
             return connection
@@ -196,7 +196,7 @@ async def test_a_stop_in_the_middle_of_everything_leaves_nothing_behind(redis_se
     """Calls under way fail; no task, no connection is left; calls made later fail, too."""
     tasks_before = asyncio.all_tasks()
     async with Proxy(redis_server.path) as proxy:
-        connection = Connection(FixedServer(proxy.redis_url))
+        connection = Connection(StaticEndpoint(proxy.redis_url))
         await connection.start()
         calls = [asyncio.create_task(fails(connection, "BLPOP", "nothing", "0")) for _ in range(10)]
         await eventually(lambda: connection._pending)
@@ -211,7 +211,7 @@ async def test_a_stop_while_it_reconnects_leaves_nothing_behind(redis_server: Re
     """Cancelled in the middle of the handshake, it closes what it opened."""
     tasks_before = asyncio.all_tasks()
     async with Proxy(redis_server.path) as proxy:
-        connection = Connection(FixedServer(proxy.redis_url))
+        connection = Connection(StaticEndpoint(proxy.redis_url))
         await connection.start()
         proxy.is_silent = True
         proxy.reset()

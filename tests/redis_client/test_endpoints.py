@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from redis import Redis
 
 from obscura.errors import StartupError
-from obscura.redis_client.endpoints import Address, FixedServer, addresses
+from obscura.redis_client.endpoints import Address, StaticEndpoint, addresses
 from tests.support.groups import listening, started
 from tests.support.redis7 import ClusterRedis, RedisProcess, SentinelProcess
 from tests.support.waiting import eventually
@@ -58,7 +58,7 @@ def test_an_address_is_written_as_urls_have_it() -> None:
 def test_a_query_that_is_not_understood_is_refused(query: str) -> None:
     """In one sentence, without the password."""
     with pytest.raises(StartupError, match="OBSCURA_REDIS_URL is not understood") as refusal:
-        FixedServer(f"redis://:hush@h/?{query}")
+        StaticEndpoint(f"redis://:hush@h/?{query}")
     assert "hush" not in str(refusal.value)
 
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from obscura.redis_client.connection import Connection
-from obscura.redis_client.endpoints import FixedServer
-from obscura.redis_client.health_monitor import VitalSigns, memory_used
+from obscura.redis_client.endpoints import StaticEndpoint
+from obscura.redis_client.health_monitor import RedisHealthMonitor, memory_used
 from tests.support.inspection import metric
 from tests.support.outages import killed
 from tests.support.redis import RedisServer
@@ -18,7 +18,7 @@ PERIOD_SECS = 0.02
 
 @pytest.fixture
 async def connection(own_redis: RedisServer) -> AsyncIterator[Connection]:
-    connection = Connection(FixedServer(own_redis.url))
+    connection = Connection(StaticEndpoint(own_redis.url))
     await connection.start()
     yield connection
     await connection.stop()
@@ -36,7 +36,7 @@ def used() -> float:
 async def test_clocks_that_differ_are_noticed(connection: Connection, wrong_by_secs: float) -> None:
     """By how much, whichever is ahead; and when they agree again, that too."""
     off = [7200.0]
-    signs = VitalSigns(lambda: [connection], PERIOD_SECS, lambda: time.time() + off[0])
+    signs = RedisHealthMonitor(lambda: [connection], PERIOD_SECS, lambda: time.time() + off[0])
     signs.start()
     await eventually(lambda: 7000 < skew_secs() <= 7200)
     off[0] = wrong_by_secs
@@ -52,7 +52,7 @@ async def test_a_slow_reply_is_no_difference_of_clocks(connection: Connection) -
         asked.append(time.time() + (5 if len(asked) % 2 else -5))
         return asked[-1]
 
-    signs = VitalSigns(lambda: [connection], PERIOD_SECS, now)
+    signs = RedisHealthMonitor(lambda: [connection], PERIOD_SECS, now)
     signs.start()
     await eventually(lambda: len(asked) > 20)
     assert skew_secs() == 0
@@ -61,7 +61,7 @@ async def test_a_slow_reply_is_no_difference_of_clocks(connection: Connection) -
 
 async def test_the_memory_in_use_is_a_share_of_the_maximum(connection: Connection, own_redis: RedisServer) -> None:
     """And changes with it."""
-    signs = VitalSigns(lambda: [connection], PERIOD_SECS)
+    signs = RedisHealthMonitor(lambda: [connection], PERIOD_SECS)
     signs.start()
     for share in (0.25, 0.75):
         with own_redis.client as client:
@@ -72,7 +72,7 @@ async def test_the_memory_in_use_is_a_share_of_the_maximum(connection: Connectio
 
 async def test_an_outage_changes_nothing(connection: Connection, own_redis: RedisServer) -> None:
     """What was seen last stands, and the looking goes on when Redis is back."""
-    signs = VitalSigns(lambda: [connection], PERIOD_SECS, lambda: time.time() + 100)
+    signs = RedisHealthMonitor(lambda: [connection], PERIOD_SECS, lambda: time.time() + 100)
     signs.start()
     await eventually(lambda: 50 < skew_secs() <= 100)
     with killed(own_redis):

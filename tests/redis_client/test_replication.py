@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 
 from obscura.errors import StoreUnavailable
-from obscura.redis_client.commands import SingleServer
-from obscura.redis_client.endpoints import FixedServer
+from obscura.redis_client.commands import Standalone
+from obscura.redis_client.endpoints import StaticEndpoint
 from tests.support.inspection import metric
 from tests.support.proxy import Proxy
 from tests.support.redis7 import RedisProcess
@@ -34,8 +34,8 @@ async def replica(master: RedisProcess) -> AsyncIterator[RedisProcess]:
 
 
 @pytest.fixture
-async def commands(master: RedisProcess, replica: RedisProcess) -> AsyncIterator[SingleServer]:
-    commands = SingleServer(FixedServer(master.url), replicas=1)
+async def commands(master: RedisProcess, replica: RedisProcess) -> AsyncIterator[Standalone]:
+    commands = Standalone(StaticEndpoint(master.url), replicas=1)
     await commands.start()
     yield commands
     await commands.stop()
@@ -56,16 +56,16 @@ def waits(server: RedisProcess) -> int:
         return int(client.info("commandstats").get("cmdstat_wait", {}).get("calls", 0))
 
 
-async def test_a_write_is_answered_when_a_replica_has_it(commands: SingleServer, replica: RedisProcess) -> None:
+async def test_a_write_is_answered_when_a_replica_has_it(commands: Standalone, replica: RedisProcess) -> None:
     """It is there at that moment, not a little later."""
     with replica.client() as client:
         for number in range(200):
-            assert await commands.call_copied("INCR", "count") == number + 1
+            assert await commands.call_replicated("INCR", "count") == number + 1
             assert client.get("count") == str(number + 1)
 
 
 async def test_a_write_without_copies_is_unavailable(
-    commands: SingleServer, master: RedisProcess, replica: RedisProcess
+    commands: Standalone, master: RedisProcess, replica: RedisProcess
 ) -> None:
     """In time, counted, and it did run; it works again when the replica does."""
     short = metric("obscura_redis_copies_short_total")
@@ -73,34 +73,34 @@ async def test_a_write_without_copies_is_unavailable(
         for number in range(2):
             async with asyncio.timeout(IN_TIME_SECS):
                 with pytest.raises(StoreUnavailable, match="fewer than 1 replicas"):
-                    await commands.call_copied("INCR", "count")
+                    await commands.call_replicated("INCR", "count")
             with master.client() as client:
                 assert client.get("count") == str(number + 1)
     assert metric("obscura_redis_copies_short_total") == short + 2
 
     async def is_copied() -> bool:
         try:
-            return bool(await commands.call_copied("INCR", "count"))
+            return bool(await commands.call_replicated("INCR", "count"))
         except StoreUnavailable:
             return False
 
     assert await eventually(is_copied)
 
 
-async def test_many_writes_share_a_wait(commands: SingleServer, master: RedisProcess, replica: RedisProcess) -> None:
+async def test_many_writes_share_a_wait(commands: Standalone, master: RedisProcess, replica: RedisProcess) -> None:
     """The more are under way the more share one."""
     before = waits(master)
-    replies = await asyncio.gather(*(commands.call_copied("INCR", "count") for _ in range(2_000)))
+    replies = await asyncio.gather(*(commands.call_replicated("INCR", "count") for _ in range(2_000)))
     assert sorted(replies) == list(range(1, 2_001))
     assert 0 < waits(master) - before < 200
     with replica.client() as client:
         assert client.get("count") == "2000"
 
 
-async def test_other_calls_are_not_held_up(commands: SingleServer, replica: RedisProcess) -> None:
+async def test_other_calls_are_not_held_up(commands: Standalone, replica: RedisProcess) -> None:
     """Reads and acks go on while writes wait for a replica that hangs."""
     with paused(replica):
-        waiting = asyncio.create_task(commands.call_copied("SET", "key", "value"))
+        waiting = asyncio.create_task(commands.call_replicated("SET", "key", "value"))
         await eventually(lambda: commands._copied is not None and commands._copied._is_waiting)
         assert await commands.call("GET", "key") == b"value"
         assert await commands.call("DEL", "key") == 1
@@ -109,14 +109,14 @@ async def test_other_calls_are_not_held_up(commands: SingleServer, replica: Redi
             await waiting
 
 
-async def test_a_refused_command_is_not_taken_for_a_missing_copy(commands: SingleServer, replica: RedisProcess) -> None:
+async def test_a_refused_command_is_not_taken_for_a_missing_copy(commands: Standalone, replica: RedisProcess) -> None:
     """Its own error comes at once, and the next write is answered."""
     with pytest.raises(Exception, match="WRONGTYPE"):
-        await asyncio.gather(commands.call_copied("SET", "key", "x"), commands.call_copied("LPUSH", "key", "x"))
-    assert await commands.call_copied("SET", "key", "y") == b"OK"
+        await asyncio.gather(commands.call_replicated("SET", "key", "x"), commands.call_replicated("LPUSH", "key", "x"))
+    assert await commands.call_replicated("SET", "key", "y") == b"OK"
 
 
-async def test_every_answer_belongs_to_its_request_though_others_are_cancelled(commands: SingleServer) -> None:
+async def test_every_answer_belongs_to_its_request_though_others_are_cancelled(commands: Standalone) -> None:
     """5,000 of 10,000 writes are cancelled at random points: the others get their own replies."""
     chance = random.Random(13)
 
@@ -124,8 +124,8 @@ async def test_every_answer_belongs_to_its_request_though_others_are_cancelled(c
         for _ in range(chance.randrange(4)):
             await asyncio.sleep(0)
         key = f"key:{number}"
-        assert await commands.call_copied("SET", key, number, "GET") is None
-        assert await commands.call_copied("SET", key, "x", "GET") == b"%d" % number
+        assert await commands.call_replicated("SET", key, number, "GET") is None
+        assert await commands.call_replicated("SET", key, "x", "GET") == b"%d" % number
 
     async def cancel(task: asyncio.Task[None]) -> None:
         for _ in range(chance.randrange(16)):
@@ -145,16 +145,16 @@ async def test_a_connection_lost_before_the_copy_is_known_is_no_success(
 ) -> None:
     """The write was answered, the WAIT was not: a new connection knows nothing of it and must not vouch for it."""
     async with Proxy(("127.0.0.1", master.port)) as proxy:
-        commands = SingleServer(FixedServer(proxy.redis_url), replicas=1)
+        commands = Standalone(StaticEndpoint(proxy.redis_url), replicas=1)
         await commands.start()
         copied = commands._copied
         assert copied is not None
         for turn in range(5):
             key = f"test:{uuid4()}"
             with paused(replica):
-                writes = [asyncio.create_task(commands.call_copied("INCR", key)) for _ in range(10)]
+                writes = [asyncio.create_task(commands.call_replicated("INCR", key)) for _ in range(10)]
                 await eventually(lambda: copied._is_waiting)
-                writes += [asyncio.create_task(commands.call_copied("INCR", key)) for _ in range(10)]
+                writes += [asyncio.create_task(commands.call_replicated("INCR", key)) for _ in range(10)]
                 if turn % 2:
                     await asyncio.sleep(0)
                 proxy.reset()

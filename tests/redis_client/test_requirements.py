@@ -6,9 +6,9 @@ import pytest
 
 from obscura.embedded_redis import binary as redis_binary
 from obscura.errors import StartupError
-from obscura.redis_client.client import Database
-from obscura.redis_client.commands import SingleServer
-from obscura.redis_client.endpoints import FixedServer
+from obscura.redis_client.client import RedisClient
+from obscura.redis_client.commands import Standalone
+from obscura.redis_client.endpoints import StaticEndpoint
 from obscura.redis_client.requirements import check_info, check_servers
 from obscura.redis_client.slot_map import SLOTS
 from tests.support.balancers import free_port
@@ -26,22 +26,20 @@ def bare_redis() -> Iterator[RedisServer]:
     server.remove()
 
 
-async def connect(server: RedisServer) -> SingleServer:
-    connection = SingleServer(FixedServer(server.url))
+async def connect(server: RedisServer) -> Standalone:
+    connection = Standalone(StaticEndpoint(server.url))
     await connection.start()
     return connection
 
 
 @pytest.fixture
-async def connection(redis_server: RedisServer) -> AsyncIterator[SingleServer]:
+async def connection(redis_server: RedisServer) -> AsyncIterator[Standalone]:
     connection = await connect(redis_server)
     yield connection
     await connection.stop()
 
 
-async def test_a_redis_that_keeps_everything_is_fine(
-    connection: SingleServer, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_redis_that_keeps_everything_is_fine(connection: Standalone, caplog: pytest.LogCaptureFixture) -> None:
     """The Redis of the tests writes a file and evicts nothing: not a word."""
     await check_servers(connection, 0)
     assert caplog.records == []
@@ -100,7 +98,7 @@ def old_cluster() -> Iterator[str]:
 @pytest.mark.parametrize("scheme", ["redis+cluster", "redis"])
 async def test_a_cluster_without_sharded_events_is_refused(old_cluster: str, scheme: str) -> None:
     """It would do everything but deliver; one sentence says which version is needed, also for one addressed alone."""
-    database = Database(f"{scheme}://{old_cluster}", "node", 0, lambda *_: None, lambda *_: None)
+    database = RedisClient(f"{scheme}://{old_cluster}", "node", 0, lambda *_: None, lambda *_: None)
     with pytest.raises(StartupError, match=r"^Redis 6\.2\.\d+ is too old for a Cluster: 7\.0 or later is needed$"):
         await database.start()
     await database.stop()

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from obscura.errors import StartupError, StoreUnavailable
-from obscura.redis_client.endpoints import SentinelMaster
+from obscura.redis_client.endpoints import SentinelEndpoint
 from tests.support.balancers import free_port
 from tests.support.groups import Ear, listening, started
 from tests.support.inspection import metric
@@ -65,7 +65,7 @@ async def test_commands_and_events_go_to_the_master(group: SentinelRedis) -> Non
     mine = channel()
     async with listening(group.url, mine, replicas=2) as ear:
         assert port_of(ear) == group.master.port
-        assert await ear.commands.call_copied("SET", mine, "x") == b"OK"
+        assert await ear.commands.call_replicated("SET", mine, "x") == b"OK"
         assert await ear.hears(mine)
 
 
@@ -147,7 +147,7 @@ async def test_one_sentinel_is_enough(group: SentinelRedis) -> None:
 
 
 async def refuses(url: str, reason: str) -> None:
-    master = SentinelMaster(url)
+    master = SentinelEndpoint(url)
     async with asyncio.timeout(4):
         with pytest.raises(StoreUnavailable, match=reason):
             await master.connect()

@@ -10,7 +10,7 @@ import pytest
 
 from obscura.errors import StoreUnavailable
 from obscura.redis_client.connection import Connection
-from obscura.redis_client.endpoints import FixedServer
+from obscura.redis_client.endpoints import StaticEndpoint
 from obscura.redis_client.pubsub import Callbacks
 from obscura.redis_client.subscriber import Subscriber
 from obscura.redis_client.transport import REPLY_TIMEOUT_SECS
@@ -26,7 +26,7 @@ class Node:
     """A node reduced to its two connections; notes what it is told."""
 
     def __init__(self, url: str, name: str | None = None) -> None:
-        server = FixedServer(url)
+        server = StaticEndpoint(url)
         probe = keyspace.probe(name or str(uuid4()))
         self.heard: list[tuple[str, bytes]] = []
         self.gaps = 0
@@ -143,29 +143,29 @@ async def test_a_subscriber_that_is_up_but_dead_is_noticed(make_node: MakeNode, 
         await node.stop()
 
 
-async def hangs_up(server: FixedServer) -> Any:
+async def hangs_up(server: StaticEndpoint) -> Any:
     """A connection that is over before anybody has it, as when Redis goes away at that moment."""
-    connection = await FixedServer.connect(server)
+    connection = await StaticEndpoint.connect(server)
     connection._writer.transport.abort()
     await eventually(connection._reader.at_eof)
     return connection
 
 
-async def goes_wrong(_: FixedServer) -> Any:
+async def goes_wrong(_: StaticEndpoint) -> Any:
     raise RuntimeError("nobody foresaw this")
 
 
 @pytest.mark.parametrize("trouble", [hangs_up, goes_wrong])
 async def test_no_trouble_with_a_new_connection_leaves_a_node_deaf(
-    node: Node, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, trouble: Callable[[FixedServer], Any]
+    node: Node, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, trouble: Callable[[StaticEndpoint], Any]
 ) -> None:
     """Events and commands are tried again, whatever went wrong the first times."""
     troubles = 0
 
-    async def connect(server: FixedServer) -> Any:
+    async def connect(server: StaticEndpoint) -> Any:
         nonlocal troubles
         troubles += 1
-        return await (trouble(server) if troubles <= 4 else FixedServer.connect(server))
+        return await (trouble(server) if troubles <= 4 else StaticEndpoint.connect(server))
 
     server = node.commands._server
     monkeypatch.setattr(server, "connect", lambda: connect(server), raising=False)

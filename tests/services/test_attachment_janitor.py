@@ -13,12 +13,12 @@ from redis import Redis
 from obscura.blobs.directory import DirectoryBlobs
 from obscura.errors import StoreUnavailable
 from obscura.node.node import Node
-from obscura.redis_client.client import Database
+from obscura.redis_client.client import RedisClient
 from obscura.services.attachments import Attachments
 from obscura.services.janitor import Janitor, SweepRecord
 from obscura.store import keyspace
 from obscura.store.attachments import Attachment, AttachmentStore
-from obscura.store.last_runs import Landmark
+from obscura.store.last_runs import LastRun
 from obscura.store.leases import Lease
 from tests.conftest import StartNode
 from tests.support.client import Api, User
@@ -39,16 +39,16 @@ def redis(own_redis: RedisServer) -> Iterator[Redis]:
 
 
 @pytest.fixture
-async def database(own_redis: RedisServer) -> AsyncIterator[Database]:
+async def database(own_redis: RedisServer) -> AsyncIterator[RedisClient]:
     """A connection of the test's own, to take single steps."""
-    database = Database(own_redis.url, "test", 0, lambda *_: None, lambda _: None)
+    database = RedisClient(own_redis.url, "test", 0, lambda *_: None, lambda _: None)
     await database.start()
     yield database
     await database.stop()
 
 
 @pytest.fixture
-def store(database: Database) -> AttachmentStore:
+def store(database: RedisClient) -> AttachmentStore:
     return AttachmentStore(database.commands, database.scripts)
 
 
@@ -237,13 +237,13 @@ class Sweeps:
 
 
 @pytest.fixture
-def lease(database: Database) -> Lease:
+def lease(database: RedisClient) -> Lease:
     return Lease(database.scripts, keyspace.ATTACHMENT_JANITOR)
 
 
 @pytest.fixture
-def record(database: Database) -> SweepRecord:
-    return SweepRecord("attachments", Landmark(database.commands, keyspace.ATTACHMENT_JANITOR_DONE))
+def record(database: RedisClient) -> SweepRecord:
+    return SweepRecord("attachments", LastRun(database.commands, keyspace.ATTACHMENT_JANITOR_DONE))
 
 
 async def test_one_node_of_all_cleans_up_at_a_time(lease: Lease, record: SweepRecord, redis: Redis) -> None:
@@ -380,10 +380,10 @@ async def test_every_round_is_counted_by_how_it_ended(lease: Lease, record: Swee
 
 
 async def test_a_node_that_never_cleans_up_hears_that_another_does(
-    database: Database, lease: Lease, redis: Redis
+    database: RedisClient, lease: Lease, redis: Redis
 ) -> None:
     """Its figure is the age of the last sweep of any node, by Redis's clock."""
-    done = Landmark(database.commands, keyspace.ATTACHMENT_JANITOR_DONE)
+    done = LastRun(database.commands, keyspace.ATTACHMENT_JANITOR_DONE)
     ahead = [0.0]
     record = SweepRecord("attachments", done, lambda: ahead[0])
     janitor = Janitor(lease, nothing, record, 0.01)
@@ -398,7 +398,7 @@ async def test_a_node_that_never_cleans_up_hears_that_another_does(
 
 
 async def test_a_restart_does_not_make_the_last_sweep_young(
-    database: Database, lease: Lease, record: SweepRecord, redis: Redis
+    database: RedisClient, lease: Lease, record: SweepRecord, redis: Redis
 ) -> None:
     """A node that comes up hears at once how long nobody has swept, and its own sweep ends that."""
     day_ms = 24 * 3_600_000
@@ -413,4 +413,4 @@ async def test_a_restart_does_not_make_the_last_sweep_young(
     await eventually(lambda: age_secs() < 60)
     await eventually(lambda: redis.pttl(keyspace.ATTACHMENT_JANITOR_DONE) > 29 * day_ms)
     await working.stop()
-    assert await Landmark(database.commands, keyspace.ATTACHMENT_JANITOR_DONE).age_ms() is not None
+    assert await LastRun(database.commands, keyspace.ATTACHMENT_JANITOR_DONE).age_ms() is not None

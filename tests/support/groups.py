@@ -9,7 +9,7 @@ from typing import TypeVar
 from redis.exceptions import RedisError
 
 from obscura.errors import StoreUnavailable
-from obscura.redis_client.client import Database
+from obscura.redis_client.client import RedisClient
 from obscura.redis_client.slot_map import slot_of_key
 from tests.support.redis7 import ClusterRedis, RedisProcess, SentinelRedis
 from tests.support.waiting import eventually
@@ -42,7 +42,7 @@ class Ear:
     def __init__(self, url: str, replicas: int = 0, name: str = "ear") -> None:
         self.heard: list[tuple[str, bytes]] = []
         self.gaps: list[frozenset[str]] = []
-        self.database = Database(url, name, replicas, self._on_event, self._on_gap)
+        self.database = RedisClient(url, name, replicas, self._on_event, self._on_gap)
         self.commands, self.events = self.database.commands, self.database.events
 
     def _on_event(self, channel: str, payload: bytes) -> None:

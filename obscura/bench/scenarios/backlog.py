@@ -3,8 +3,8 @@
 import asyncio
 
 from obscura.bench.failure import BenchError, ExchangeError
-from obscura.bench.message_tracker import Account, Ledger
-from obscura.bench.receivers import Mailboxes
+from obscura.bench.message_tracker import Account, MessageTracker
+from obscura.bench.receivers import Receivers
 from obscura.bench.recorder import now
 from obscura.bench.scenario_context import Stage
 from obscura.bench.sender import Sender
@@ -18,9 +18,9 @@ class Backlog:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._ledger = Ledger(stage.options.size_bytes_for("backlog"))
+        self._ledger = MessageTracker(stage.options.size_bytes_for("backlog"))
         self._sender = Sender(stage, self._ledger)
-        self._mailboxes = Mailboxes(stage, self._ledger, self._note_delivery)
+        self._mailboxes = Receivers(stage, self._ledger, self._note_delivery)
         self._connected = [0.0] * len(stage.users)
         self._left = [stage.options.pending] * len(stage.users)
         self._last_arrival = 0.0

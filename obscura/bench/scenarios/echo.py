@@ -5,7 +5,7 @@ from collections import deque
 from uuid import uuid4
 
 from obscura.bench.failure import BenchError, ExchangeError
-from obscura.bench.message_tracker import Account, Ledger
+from obscura.bench.message_tracker import Account, MessageTracker
 from obscura.bench.recorder import now
 from obscura.bench.scenario_context import Stage
 from obscura.client.websocket import WebSocket, frame
@@ -70,7 +70,7 @@ class Echo:
 
 
 def _envelope(size_bytes: int) -> bytes:
-    body = Ledger(size_bytes).body(0)
+    body = MessageTracker(size_bytes).body(0)
     envelope = Envelope(id=str(uuid4()), source_user_id=str(uuid4()), timestamp=1 << 40)
     envelope.message.CopyFrom(EncryptedMessage.FromString(body))
     return WebSocketFrame(envelope=envelope).SerializeToString()

@@ -1,7 +1,7 @@
 """`relay`: each message is posted, delivered to its recipient's socket, and acked."""
 
-from obscura.bench.message_tracker import Account, Ledger
-from obscura.bench.receivers import Mailboxes
+from obscura.bench.message_tracker import Account, MessageTracker
+from obscura.bench.receivers import Receivers
 from obscura.bench.scenario_context import Stage
 from obscura.bench.sender import Sender
 from obscura.client.http import HttpConnection
@@ -14,9 +14,9 @@ class Relay:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._ledger = Ledger(stage.options.size_bytes_for("relay"))
+        self._ledger = MessageTracker(stage.options.size_bytes_for("relay"))
         self._sender = Sender(stage, self._ledger)
-        self._mailboxes = Mailboxes(stage, self._ledger, self._note_delivery)
+        self._mailboxes = Receivers(stage, self._ledger, self._note_delivery)
 
     async def prepare(self) -> None:
         await self._mailboxes.open()

@@ -1,6 +1,6 @@
 """`send`: messages are posted, and nobody takes them."""
 
-from obscura.bench.message_tracker import Account, Ledger
+from obscura.bench.message_tracker import Account, MessageTracker
 from obscura.bench.scenario_context import Stage
 from obscura.bench.sender import Sender
 from obscura.client.http import HttpConnection
@@ -11,7 +11,7 @@ class Send:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._ledger = Ledger(stage.options.size_bytes_for("send"))
+        self._ledger = MessageTracker(stage.options.size_bytes_for("send"))
         self._sender = Sender(stage, self._ledger)
 
     async def prepare(self) -> None:
