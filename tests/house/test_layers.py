@@ -1,4 +1,4 @@
-"""Imports go down only: cli, processes, node, api, http and gateway, services, store, redis_client; some all may use."""
+"""Imports go down only: cli, processes, node, api, http and gateway, services, store, redis_client, and model."""
 
 import ast
 import sys
