@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from obscura.blobs import Blobs, BlobStoreUnavailable
 from obscura.observability.metrics import STORAGE_ERRORS, STORAGE_SECONDS
-from obscura.observability.tracing import serving
+from obscura.observability.tracing import current_span
 
 T = TypeVar("T")
 
@@ -42,15 +42,15 @@ class InstrumentedBlobs:
 
 async def _observed(operation: str, call: Awaitable[T]) -> T:
     started = time.perf_counter()
-    if (request := serving.get()) is not None:
-        call = request.around(f"storage {operation}", {"obscura.storage.operation": operation}, call)
+    if (request := current_span.get()) is not None:
+        call = request.child_span(f"storage {operation}", {"obscura.storage.operation": operation}, call)
     try:
         return await call
     except BlobStoreUnavailable:
         STORAGE_ERRORS.labels(operation).inc()
         raise
     finally:
-        STORAGE_SECONDS.of(operation).observe(time.perf_counter() - started)
+        STORAGE_SECONDS.labels(operation).observe(time.perf_counter() - started)
 
 
 async def _counting_faults(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

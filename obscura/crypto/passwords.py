@@ -41,7 +41,7 @@ class BoundedPool:
         self._places = workers + max_waiting
         # Jobs leave from their own threads; adding to a set and discarding from it are atomic.
         self._jobs: set[Future[Any]] = set()
-        self._waits, self._runs = PASSWORD_SECONDS.of("wait"), PASSWORD_SECONDS.of("run")
+        self._waits, self._runs = PASSWORD_SECONDS.labels("wait"), PASSWORD_SECONDS.labels("run")
 
     @property
     def waiting(self) -> int:

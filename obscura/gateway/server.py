@@ -29,7 +29,7 @@ _ADMISSION_TIMEOUT_SECS = 1.9  # a request is refused within 2 s when Redis is a
 _ACKS_SHARE, _GOODBYE_SHARE = 0.2, 0.7
 
 
-_LIFETIMES = SOCKET_SECONDS.of()
+_LIFETIMES = SOCKET_SECONDS.labels()
 
 
 class Gateway:

@@ -27,7 +27,7 @@ from obscura.errors import (
 from obscura.http.bodies import waits_for_continue
 from obscura.observability.logs import ThrottleFilter, new_request_id, request_id
 from obscura.observability.metrics import REQUESTS, REQUESTS_ABORTED, SERVER_ERRORS
-from obscura.observability.tracing import Tracing, serving
+from obscura.observability.tracing import Tracing, current_span
 
 _REFUSED = "request refused"
 
@@ -117,8 +117,8 @@ def malformed() -> web.Response:
 async def on_response_prepare(request: web.Request, response: web.StreamResponse) -> None:
     """Give an answer the headers that all have: aiohttp's signal before its first byte, the 101's too."""
     add_headers(response)
-    if response.status == 101 and (span := serving.get()) is not None:
-        serving.set(None)  # the request is over, as far as traces go: a socket lasts for days
+    if response.status == 101 and (span := current_span.get()) is not None:
+        current_span.set(None)  # the request is over, as far as traces go: a socket lasts for days
         span.end(_known(request.method), _route_of(request), 101)
 
 
@@ -180,14 +180,14 @@ async def _respond(handler: Handler, request: web.Request) -> web.StreamResponse
 def _traced(handler: Handler, tracing: Tracing) -> Handler:
     async def trace(request: web.Request) -> web.StreamResponse:
         span = tracing.begin(request.headers.get("traceparent", ""))
-        serving.set(span)
+        current_span.set(span)
         status = None
         try:
             response = await handler(request)
             status = response.status
             return response
         finally:
-            serving.set(None)  # the next request on this connection is served by the same task
+            current_span.set(None)  # the next request on this connection is served by the same task
             span.end(_known(request.method), _route_of(request), status)
 
     return trace

@@ -1,8 +1,8 @@
 """Histograms for paths that are taken ten thousand times a second.
 
-prometheus_client's own take a lock and walk their buckets: more than a microsecond for
-each time. These are numbers of the event loop, to be changed and read by it alone, at
-a quarter of that, and exact all the same. Prometheus cannot tell them apart.
+Those of prometheus_client take a lock and walk their buckets, which costs more than a
+microsecond for each observation. These cost a quarter of that, because only the event
+loop may change and read them. They are just as exact: Prometheus reads the same text.
 """
 
 from bisect import bisect_left
@@ -11,14 +11,13 @@ from itertools import accumulate
 from time import perf_counter
 
 from prometheus_client import REGISTRY, CollectorRegistry
-from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.utils import floatToGoString
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
-_SWITCHED = 101  # a socket's request ends with the socket: its time is no time of an answer
+_SWITCHING_PROTOCOLS = 101  # RFC 9110 section 15.2.2
 
 
 class Series:
-    """The times of one set of label values."""
+    """The times observed for one set of label values."""
 
     __slots__ = ("_bounds", "_counts", "_sum")
 
@@ -28,13 +27,13 @@ class Series:
         self._sum = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Count one more."""
+        """Count one more time. It costs some 200 ns."""
         self._counts[bisect_left(self._bounds, seconds)] += 1
         self._sum += seconds
 
     def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
-        """Write what was counted, the way Prometheus wants it: each bucket with all below it."""
-        bounds = [*map(floatToGoString, self._bounds), "+Inf"]
+        """Write what was counted as Prometheus reads it: the count of a bucket includes all buckets below it."""
+        bounds = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
         buckets = list(zip(bounds, accumulate(self._counts), strict=True))
         family.add_metric(labels, buckets, self._sum)
 
@@ -42,33 +41,35 @@ class Series:
 class Histogram:
     """A metric of times, in seconds, for the event loop alone.
 
+    Without labels its one series is there from the start, at zero.
+
     Args:
-        labels: Their names.
-        bounds: Upper ends of the buckets, rising; one more is for what lies beyond.
+        label_names: Names alone; their values come with `labels`.
+        bounds: Upper ends of the buckets, rising, each below a million. One more bucket takes what lies beyond.
     """
 
     def __init__(
         self,
         name: str,
         documentation: str,
-        labels: Sequence[str],
+        label_names: Sequence[str],
         bounds: Sequence[float],
         registry: CollectorRegistry = REGISTRY,
     ) -> None:
         self._name = name
         self._documentation = documentation
-        self._labels = tuple(labels)
+        self._label_names = tuple(label_names)
         self._bounds = tuple(bounds)
         self._series: dict[tuple[str, ...], Series] = {}
-        if not labels:
-            self.of()
+        if not label_names:
+            self.labels()
         registry.register(self)
 
-    def of(self, *values: str) -> Series:
-        """What counts for these label values: to be kept where it is used more than once."""
+    def labels(self, *values: str) -> Series:
+        """Return the series of these label values, made at the first call. Keep it where it is used often."""
         series = self._series.get(values)
         if series is None:
-            assert len(values) == len(self._labels)
+            assert len(values) == len(self._label_names)
             series = self._series[values] = Series(self._bounds)
         return series
 
@@ -84,10 +85,10 @@ class Histogram:
         yield family
 
     def _family(self) -> HistogramMetricFamily:
-        return HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
+        return HistogramMetricFamily(self._name, self._documentation, labels=self._label_names)
 
 
-class _Answers:
+class _RouteSeries:
     """What was answered to the requests of one method and route."""
 
     __slots__ = ("by_status", "times")
@@ -103,33 +104,37 @@ class Requests:
     Args:
         counter: Name of the first, without its ``_total``.
         histogram: Name of the second.
+        bounds: Of the second, as for `Histogram`.
     """
+
+    COUNTER_HELP = "HTTP requests answered."
+    COUNTER_LABELS = ("method", "route", "status")
+    HISTOGRAM_HELP = "Seconds until an HTTP request was answered."
+    HISTOGRAM_LABELS = ("method", "route")
 
     def __init__(
         self, counter: str, histogram: str, bounds: Sequence[float], registry: CollectorRegistry = REGISTRY
     ) -> None:
         self._counter = counter
-        self._times = Histogram(
-            histogram, "Seconds until an HTTP request was answered.", ["method", "route"], bounds, registry
-        )
-        self._answers: dict[tuple[str, str], _Answers] = {}
+        self._times = Histogram(histogram, self.HISTOGRAM_HELP, self.HISTOGRAM_LABELS, bounds, registry)
+        self._routes: dict[tuple[str, str], _RouteSeries] = {}
         registry.register(self)
 
     def record(self, method: str, route: str, status: int, started: float) -> None:
-        """Count an answer.
+        """Count one answer. The time of a 101 is left out: a socket's request ends with the socket.
 
         Args:
             method: One of a fixed list.
             route: A template, not a path.
             started: What `time.perf_counter` said when the request came.
         """
-        answers = self._answers.get((method, route))
-        if answers is None:
-            answers = self._answers[method, route] = _Answers(self._times.of(method, route))
-        by_status = answers.by_status
+        series = self._routes.get((method, route))
+        if series is None:
+            series = self._routes[method, route] = _RouteSeries(self._times.labels(method, route))
+        by_status = series.by_status
         by_status[status] = by_status.get(status, 0) + 1
-        if status != _SWITCHED:
-            answers.times.observe(perf_counter() - started)
+        if status != _SWITCHING_PROTOCOLS:
+            series.times.observe(perf_counter() - started)
 
     def describe(self) -> Iterator[Metric]:
         """The counter without its figures."""
@@ -138,10 +143,10 @@ class Requests:
     def collect(self) -> Iterator[Metric]:
         """The counter as of now."""
         family = self._family()
-        for (method, route), answers in self._answers.items():
-            for status, count in answers.by_status.items():
+        for (method, route), series in self._routes.items():
+            for status, count in series.by_status.items():
                 family.add_metric((method, route, str(status)), count)
         yield family
 
     def _family(self) -> CounterMetricFamily:
-        return CounterMetricFamily(self._counter, "HTTP requests answered.", labels=("method", "route", "status"))
+        return CounterMetricFamily(self._counter, self.COUNTER_HELP, labels=self.COUNTER_LABELS)

@@ -19,18 +19,19 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request being served, in every log line written on its behalf."""
 
 
-def _process_part() -> str:
-    chosen = str(uuid4())
-    return f"{chosen[:14]}8{chosen[15:24]}"
+def _random_prefix() -> str:
+    """The first half of a UUID of version 8 (RFC 9562 section 5.8), random for each process."""
+    random_uuid = str(uuid4())
+    return f"{random_uuid[:14]}8{random_uuid[15:24]}"
 
 
-_PROCESS_PART = _process_part()
+_PROCESS_PREFIX = _random_prefix()
 _REQUEST_NUMBERS = count(secrets.randbits(47))
 
 
 def new_request_id() -> str:
-    """A UUID that nobody had before: random bits of this process and a running number (RFC 9562 section 5.8)."""
-    return f"{_PROCESS_PART}{next(_REQUEST_NUMBERS):012x}"
+    """A UUID that nobody had before: random bits of this process, then a running number."""
+    return f"{_PROCESS_PREFIX}{next(_REQUEST_NUMBERS):012x}"
 
 
 trace_id: ContextVar[str] = ContextVar("trace_id", default="")
@@ -46,15 +47,15 @@ def set_up_logging(level: str, format_name: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # It warns of what clients write in their headers, and names their addresses.
+    # aiohttp's warnings here quote clients' headers and name their addresses.
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
 
 
 class ThrottleFilter(logging.Filter):
-    """Lets a line through once per ``period_secs``, with the number of those held back before it.
+    """Lets a line through once per ``period_secs``. It then has ``held_back``, the number of lines stopped since.
 
     Args:
-        message: The line's; others pass untouched.
+        message: The message of the line; lines with another one pass.
         now: The clock, in seconds.
     """
 
@@ -63,18 +64,18 @@ class ThrottleFilter(logging.Filter):
         self._message = message
         self._period_secs = period_secs
         self._now = now
-        self._next = -math.inf
+        self._next_at = -math.inf
         self._held_back = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.msg != self._message:
             return True
-        if self._now() < self._next:
+        if self._now() < self._next_at:
             self._held_back += 1
             return False
         if self._held_back:
             record.held_back = self._held_back
-        self._next = self._now() + self._period_secs
+        self._next_at = self._now() + self._period_secs
         self._held_back = 0
         return True
 
@@ -102,7 +103,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info is not None:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)  # which, unlike orjson, writes any text, lone surrogates too
+        return json.dumps(line, default=str)  # unlike orjson it writes lone surrogates
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -162,7 +162,7 @@ BUILD.labels(version("obscura"), platform.python_version()).set(1)
 
 T = TypeVar("T")
 
-_PROBE_TIMES = EVENT_PROBE_SECONDS.of()
+_PROBE_TIMES = EVENT_PROBE_SECONDS.labels()
 
 
 def probe_heard(started: float) -> float:
@@ -202,4 +202,4 @@ class RedisSeries(NamedTuple):
 @cache
 def redis_series(operation: str) -> RedisSeries:
     """What counts for a script or a command: to be kept where it is used more than once."""
-    return RedisSeries(REDIS_SECONDS.of(operation), REDIS_ERRORS.labels(operation))
+    return RedisSeries(REDIS_SECONDS.labels(operation), REDIS_ERRORS.labels(operation))

@@ -1,8 +1,8 @@
 """Spans on their way to a collector, over OTLP/HTTP. Imported only where one is named.
 
-They are sent from a thread of their own. What the collector does not take in time is
-thrown away and counted: it holds up nothing. Of the standard's own variables those for
-a collector's credentials and certificates hold, and those of resource attributes.
+A thread of their own sends them. Spans that the collector does not take in time are
+thrown away and counted, so no request waits for it. OpenTelemetry's own environment
+variables for credentials, certificates and resource attributes hold.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ from obscura.observability.logs import ThrottleFilter, trace_id
 from obscura.observability.metrics import SPANS_DROPPED, SPANS_EXPORTED
 
 _MAX_WAITING = 4096  # spans, of some 2 KiB each
-_MAX_AT_ONCE = 512
-_DELAY_MS = 1000
+_MAX_BATCH_SIZE = 512
+_BATCH_DELAY_MS = 1000
 _EXPORT_TIMEOUT_SECS = 5.0  # of a batch, with the attempts to repeat it
-_FAREWELL_SECS = 0.5  # for a collector that did not take the last batch
-_NOT_TAKEN = "the collector of traces does not take them"
+_LAST_EXPORT_TIMEOUT_SECS = 0.5  # for a collector that did not take the last batch
+_EXPORT_FAILED = "the collector of traces does not take them"
 
 log = logging.getLogger(__name__)
-log.addFilter(ThrottleFilter(_NOT_TAKEN, 60.0))
+log.addFilter(ThrottleFilter(_EXPORT_FAILED, 60.0))
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ class OtlpRequestSpan:
         self._span = span
         self._context = context
 
-    async def around(self, name: str, attributes: dict[str, str], call: Awaitable[T]) -> T:
+    async def child_span(self, name: str, attributes: dict[str, str], call: Awaitable[T]) -> T:
         if not self._span.is_recording():
             return await call
         span = self._tracer.start_span(name, self._context, SpanKind.CLIENT, attributes)
@@ -77,13 +77,13 @@ class OtlpRequestSpan:
 
 
 class OtlpTracing:
-    """Its threads run until `stop`."""
+    """OpenTelemetry's provider with one exporter and one queue. Its threads run until `stop`."""
 
     def __init__(self, endpoint: str, sample_ratio: float, node_id: str) -> None:
-        # It has lines for each batch that fails, with addresses in them; ours says it seldom and without.
+        # OpenTelemetry logs each batch that fails, with the collector's address. Ours is one line a minute without.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         url = f"{endpoint.rstrip('/')}/v1/traces"
-        self._exporter = _Exporter(OTLPSpanExporter(url, timeout=_EXPORT_TIMEOUT_SECS))
+        self._exporter = _CountingExporter(OTLPSpanExporter(url, timeout=_EXPORT_TIMEOUT_SECS))
         self._provider = TracerProvider(
             ParentBased(TraceIdRatioBased(sample_ratio)),
             Resource.create(
@@ -91,12 +91,12 @@ class OtlpTracing:
             ),
             shutdown_on_exit=False,
         )
-        self._provider.add_span_processor(_Queue(self._exporter))
+        self._provider.add_span_processor(_BoundedSpanProcessor(self._exporter))
         self._tracer = self._provider.get_tracer("obscura", version("obscura"))
         self._propagator = TraceContextTextMapPropagator()
 
     def begin(self, traceparent: str) -> OtlpRequestSpan:
-        # Alone: the tracestate beside it is text of the client's.
+        # Without the tracestate beside it (W3C Trace Context, section 3.3): that is free text of the client's.
         parent = self._propagator.extract({"traceparent": traceparent}, Context())
         span = self._tracer.start_span("HTTP", parent, SpanKind.SERVER)
         trace_id.set(f"{span.get_span_context().trace_id:032x}")
@@ -108,62 +108,63 @@ class OtlpTracing:
 
         def finish() -> None:
             self._provider.shutdown()
-            with suppress(RuntimeError):  # the loop has ended before
+            with suppress(RuntimeError):  # the loop is closed already
                 loop.call_soon_threadsafe(finished.set)
 
-        # Of a kind that no end of a process waits for.
+        # A daemon: the end of the process does not wait for it.
         threading.Thread(target=finish, name="last traces", daemon=True).start()
-        patience_secs = min(timeout_secs, _FAREWELL_SECS) if self._exporter.is_failing else timeout_secs
+        if self._exporter.is_failing:
+            timeout_secs = min(timeout_secs, _LAST_EXPORT_TIMEOUT_SECS)
         with suppress(TimeoutError):
-            async with asyncio.timeout(patience_secs):
+            async with asyncio.timeout(timeout_secs):
                 await finished.wait()
         self._exporter.shutdown()
 
 
-class _Exporter(SpanExporter):
-    """Counts what was sent and what was not. It is called from one thread, but for `shutdown`."""
+class _CountingExporter(SpanExporter):
+    """Counts the spans that were sent and those that were not. One thread calls it; only `shutdown` is for any."""
 
     def __init__(self, exporter: OTLPSpanExporter) -> None:
         self._exporter = exporter
-        self._is_over = False
+        self._is_shut_down = False
         self.is_failing = False
-        self.done = 0  # spans sent or thrown away
+        self.finished = 0  # spans sent or thrown away
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        result = SpanExportResult.FAILURE if self._is_over else self._exporter.export(spans)
+        result = SpanExportResult.FAILURE if self._is_shut_down else self._exporter.export(spans)
         self.is_failing = result is not SpanExportResult.SUCCESS
-        self.done += len(spans)
+        self.finished += len(spans)
         if self.is_failing:
             SPANS_DROPPED.inc(len(spans))
-            log.warning(_NOT_TAKEN)
+            log.warning(_EXPORT_FAILED)
         else:
             SPANS_EXPORTED.inc(len(spans))
         return result
 
     def shutdown(self) -> None:
         """Send nothing more, and repeat nothing. Safe to call again."""
-        if not self._is_over:
-            self._is_over = True
+        if not self._is_shut_down:
+            self._is_shut_down = True
             self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
 
-class _Queue(BatchSpanProcessor):
-    """OpenTelemetry's, but what it has no room for is counted rather than logged."""
+class _BoundedSpanProcessor(BatchSpanProcessor):
+    """OpenTelemetry's processor, except that a span for which there is no room is counted instead of logged."""
 
-    def __init__(self, exporter: _Exporter) -> None:
-        super().__init__(exporter, _MAX_WAITING, _DELAY_MS, _MAX_AT_ONCE)
+    def __init__(self, exporter: _CountingExporter) -> None:
+        super().__init__(exporter, _MAX_WAITING, _BATCH_DELAY_MS, _MAX_BATCH_SIZE)
         self._exporter = exporter
-        self._taken = 0  # changed by the event loop alone, as `done` is by the thread
+        self._queued = 0  # changed by the event loop alone, as `finished` is by the thread
 
     def on_end(self, span: ReadableSpan) -> None:
         context = span.context
         if context is None or not context.trace_flags.sampled:
             return
-        if self._taken - self._exporter.done >= _MAX_WAITING:
+        if self._queued - self._exporter.finished >= _MAX_WAITING:
             SPANS_DROPPED.inc()
-            log.warning(_NOT_TAKEN)
+            log.warning(_EXPORT_FAILED)
             return
-        self._taken += 1
+        self._queued += 1
         super().on_end(span)
 
 

@@ -1,7 +1,7 @@
 """Traces: a span for each request and for what it waits for.
 
-Off unless a collector is named: then nothing is imported for it, and all that is left
-is one look at `serving`. A span says which route, script or operation it was,
+Off unless a collector is named: OpenTelemetry is not even imported then, and a request
+costs no more than one look at `current_span`. A span says which route, script or operation it was,
 how long it took and how it ended; never who asked, nor anything that a client wrote.
 """
 
@@ -17,8 +17,8 @@ T = TypeVar("T")
 class RequestSpan(Protocol):
     """The span of the request being served."""
 
-    async def around(self, name: str, attributes: dict[str, str], call: Awaitable[T]) -> T:
-        """Await a call in a span below this one; just await it once this one has ended.
+    async def child_span(self, name: str, attributes: dict[str, str], call: Awaitable[T]) -> T:
+        """Await a call within a span that is a child of this one. After the end of this one there is no child span.
 
         Raises:
             Exception: What the call raises. The span has its class, not its text.
@@ -39,11 +39,11 @@ class Tracing(Protocol):
         """
 
     async def stop(self, timeout_secs: float) -> None:
-        """Send what waits, for so long at most; the rest is thrown away and counted."""
+        """Send the spans that wait, for at most so long; the rest is thrown away and counted."""
 
 
-serving: ContextVar[RequestSpan | None] = ContextVar("serving", default=None)
-"""None without traces, between requests, and from the moment when a request has become a socket."""
+current_span: ContextVar[RequestSpan | None] = ContextVar("current_span", default=None)
+"""The span of the request being served. None without traces, between requests, and once a request is a socket."""
 
 
 def make_tracing(endpoint: str, sample_ratio: float, node_id: str) -> Tracing:
@@ -51,7 +51,7 @@ def make_tracing(endpoint: str, sample_ratio: float, node_id: str) -> Tracing:
 
     Args:
         endpoint: Its base URL, as in the standard's ``OTEL_EXPORTER_OTLP_ENDPOINT``.
-        sample_ratio: The share of traces that is sent. Who calls with a traceparent has decided for its own.
+        sample_ratio: The share of traces that is sent. A caller with a traceparent has decided for its trace.
         node_id: Tells the nodes apart in what is sent.
 
     Raises:

@@ -18,7 +18,7 @@ import hiredis
 
 from obscura.errors import StoreUnavailable
 from obscura.observability.metrics import REDIS_SCRIPTS_LOADED, RedisSeries, redis_series
-from obscura.observability.tracing import serving
+from obscura.observability.tracing import current_span
 from obscura.redis_client.commands import CommandExecutor
 from obscura.redis_client.transport import Argument
 
@@ -65,10 +65,10 @@ class Scripts:
                 header says whether a repeat is safe.
         """
         call = self._run(self._scripts[name], tuple(keys), args)
-        request = serving.get()
+        request = current_span.get()
         if request is None:
             return call
-        return request.around(name, {"db.system.name": "redis", "db.stored_procedure.name": name}, call)
+        return request.child_span(name, {"db.system.name": "redis", "db.stored_procedure.name": name}, call)
 
     async def _run(self, script: _Script, keys: tuple[str, ...], args: Iterable[Argument]) -> Any:
         call = self._commands.call_replicated if script.is_copied else self._commands.call

@@ -35,7 +35,7 @@ def test_it_reads_like_the_real_one() -> None:
     our = Histogram("a_seconds", "Times.", ["kind"], BOUNDS, ours)
     their = prometheus_client.Histogram("a_seconds", "Times.", ["kind"], buckets=BOUNDS, registry=theirs)
     for kind, seconds in itertools.product(("x", 'odd "\\\n'), TIMES):
-        our.of(kind).observe(seconds)
+        our.labels(kind).observe(seconds)
         their.labels(kind).observe(seconds)
     assert figures(ours) == figures(theirs)
     assert b"# TYPE a_seconds histogram" in generate_latest(ours)
