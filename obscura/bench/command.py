@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from obscura.bench.failure import BenchError
+from obscura.bench.errors import BenchError
 from obscura.bench.options import UsageError, parse
 
 _NEEDED = ("hdrh", "pygal")  # packages of the extra

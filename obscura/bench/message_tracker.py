@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
-from obscura.bench.failure import ExchangeError
+from obscura.bench.errors import ExchangeError
 from obscura.v1.obscura_pb2 import WebSocketFrame
 
 _ACCEPTED, _DELIVERED, _ACKED = 1, 2, 4
@@ -15,7 +15,7 @@ _TAG_BYTES = _NUMBER_BYTES = 8
 
 
 @dataclass(slots=True)
-class Account:
+class MessageCounts:
     """How many messages came how far. ``None``: the scenario does not go that far."""
 
     sent: int = 0
@@ -26,7 +26,7 @@ class Account:
     lost: int = 0
     late: int = 0  # delivered, but only on a second connection
 
-    def add(self, other: "Account") -> None:
+    def add(self, other: "MessageCounts") -> None:
         self.sent += other.sent
         self.accepted += other.accepted
         self.delivered = _sum(self.delivered, other.delivered)
@@ -52,7 +52,7 @@ def _sum(one: int | None, other: int | None) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An envelope as the ledger knows it. ``number`` is None for one that is not of this run."""
+    """An envelope as the tracker knows it. ``number`` is None for one that is not of this run."""
 
     envelope_id: str
     number: int | None
@@ -82,7 +82,7 @@ class MessageTracker:
         return len(self._starts) - 1
 
     def open_marker(self) -> int:
-        """Enter a message that the account leaves out, and return its number."""
+        """Enter a message that the counts leave out, and return its number."""
         number = self.open(0)
         self._states[number] = _MARKER
         return number
@@ -154,13 +154,13 @@ class MessageTracker:
         """Whether all that was accepted has been delivered."""
         return all(state & _DELIVERED for state in self._states if state & _ACCEPTED)
 
-    def account(self, *, received: bool) -> Account:
+    def counts(self, *, received: bool) -> MessageCounts:
         """The balance. Without ``received`` nobody was there to take the messages."""
         states = [state for state in self._states if not state & _MARKER]
         accepted = sum(bool(state & _ACCEPTED) for state in states)
         if not received:
-            return Account(sent=len(states), accepted=accepted)
-        return Account(
+            return MessageCounts(sent=len(states), accepted=accepted)
+        return MessageCounts(
             sent=len(states),
             accepted=accepted,
             delivered=sum(bool(state & _DELIVERED) for state in states),

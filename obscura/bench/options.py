@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from obscura.bench.cpus import allowed_cpus, parse_cpus
-from obscura.bench.target import Target
+from obscura.client.target import Target
 
 SCENARIOS = {
     "send": "POST messages; nobody receives them",

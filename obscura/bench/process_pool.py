@@ -10,11 +10,11 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from obscura.bench.cpus import format_cpus
-from obscura.bench.failure import BenchError
+from obscura.bench.errors import BenchError
 from obscura.bench.options import Options
 from obscura.bench.recorder import Interval, now
+from obscura.bench.registry import MAKERS
 from obscura.bench.result import Result
-from obscura.bench.scenarios.registry import MAKERS
 from obscura.bench.server_process import usage
 from obscura.bench.users import User
 from obscura.bench.worker import Done, Failed, Finish, Go, Job, Measured, Ready, window_for, work
@@ -39,16 +39,16 @@ def run(scenario: str, options: Options, users: list[User] | None, on_second: Li
         _as_json(scenario, options),
         None if options.cpus is None else format_cpus(options.cpus),
     )
-    with ProcessPool(scenario, options, users) as fleet:
-        fleet.gather(Ready, result, on_second)
+    with ProcessPool(scenario, options, users) as pool:
+        pool.gather(Ready, result, on_second)
         before = {pid: usage(pid) for pid in options.pids}
         window = window_for(scenario, options, now() + _HEAD_START_SECS)
-        fleet.tell(Go(window))
-        measured = fleet.gather(Measured, result, on_second)
+        pool.tell(Go(window))
+        measured = pool.gather(Measured, result, on_second)
         result.watched(before, {pid: usage(pid) for pid in options.pids}, now() - window.start)
         result.measured(window, measured)
-        fleet.tell(Finish())
-        result.done(fleet.gather(Done, result, on_second))
+        pool.tell(Finish())
+        result.done(pool.gather(Done, result, on_second))
     return result
 
 

@@ -40,17 +40,17 @@ def _operations(result: Result) -> list[str]:
 
 
 def _messages(result: Result) -> list[str]:
-    account = result.account
-    if account is None:
+    counts = result.counts
+    if counts is None:
         return []
-    parts = [f"{account.sent:,} sent", f"{account.accepted:,} answered 201"]
-    if account.delivered is not None:
-        parts.append(f"{account.delivered:,} delivered")
-    if account.acked is not None:
-        parts.append(f"{account.acked:,} acked")
-    parts += [f"{account.duplicates:,} doubled", f"{account.lost:,} lost"]
-    if account.late:
-        parts.append(f"{account.late:,} only on a second connection")
+    parts = [f"{counts.sent:,} sent", f"{counts.accepted:,} answered 201"]
+    if counts.delivered is not None:
+        parts.append(f"{counts.delivered:,} delivered")
+    if counts.acked is not None:
+        parts.append(f"{counts.acked:,} acked")
+    parts += [f"{counts.duplicates:,} doubled", f"{counts.lost:,} lost"]
+    if counts.late:
+        parts.append(f"{counts.late:,} only on a second connection")
     return [f"messages   {', '.join(parts)}"]
 
 

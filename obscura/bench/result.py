@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from obscura.bench.histogram import Latencies
-from obscura.bench.message_tracker import Account
+from obscura.bench.message_tracker import MessageCounts
 from obscura.bench.recorder import Interval, Window
 from obscura.bench.server_process import Usage
 from obscura.bench.worker import Done, Measured
@@ -49,7 +49,7 @@ class Result:
     options: dict[str, Any]
     pinned_to: str | None
     timeline: Timeline = field(default_factory=Timeline)
-    account: Account | None = None
+    counts: MessageCounts | None = None
     duration_secs: float = 0.0
     cpu_shares: list[float] = field(default_factory=list)
     sent_bytes: int = 0
@@ -79,9 +79,9 @@ class Result:
         """Take the last words of the processes: the balance of their messages."""
         for report in reports:
             self.timeline.add(report.interval)
-            if report.account is not None:
-                self.account = self.account or Account()
-                self.account.add(report.account)
+            if report.counts is not None:
+                self.counts = self.counts or MessageCounts()
+                self.counts.add(report.counts)
 
     @property
     def per_second(self) -> float:
@@ -95,7 +95,7 @@ class Result:
     @property
     def ok(self) -> bool:
         """Whether something was measured, every answer was right and every message accounted for."""
-        balanced = self.account is None or self.account.is_balanced
+        balanced = self.counts is None or self.counts.is_balanced
         return balanced and not self.timeline.errors and self.per_second > 0
 
     @property
@@ -115,7 +115,7 @@ class Result:
                 | {"latency_ms": latencies.summary_ms()}
                 for name, latencies in self.timeline.total.items()
             },
-            "messages": None if self.account is None else asdict(self.account),
+            "messages": None if self.counts is None else asdict(self.counts),
             "errors": dict(self.timeline.errors),
             "bytes": {"sent": self.sent_bytes, "received": self.received_bytes},
             "generator": {"cpu_shares": self.cpu_shares, "pinned_to": self.pinned_to},

@@ -7,9 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from obscura.bench import process_pool as fleet
+from obscura.bench import process_pool
 from obscura.bench.cpus import allowed_cpus, format_cpus
-from obscura.bench.failure import BenchError
+from obscura.bench.errors import BenchError
 from obscura.bench.options import Options
 from obscura.bench.plot import draw
 from obscura.bench.progress import Progress
@@ -53,7 +53,7 @@ def as_json(results: list[Result]) -> dict[str, Any]:
 def _run_one(scenario: str, options: Options, users: list[User] | None) -> Result:
     progress = Progress()
     try:
-        return fleet.run(scenario, options, users, progress.show)
+        return process_pool.run(scenario, options, users, progress.show)
     except BenchError as error:
         raise BenchError(f"{scenario}: {error}") from None
     finally:

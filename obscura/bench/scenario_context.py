@@ -6,20 +6,20 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Protocol
 
-from obscura.bench.failure import ExchangeError
-from obscura.bench.message_tracker import Account
+from obscura.bench.errors import ExchangeError
+from obscura.bench.message_tracker import MessageCounts
 from obscura.bench.options import Options
 from obscura.bench.recorder import Recorder, Window, now
-from obscura.bench.target import Target
 from obscura.bench.users import User
 from obscura.client.http import HttpConnection, Traffic
+from obscura.client.target import Target
 from obscura.client.websocket import WebSocket
 
 _PAUSE_SECS = 0.01
 
 
 @dataclass
-class Stage:
+class ScenarioContext:
     """The share of one process in a run. ``number`` tells the processes apart."""
 
     options: Options
@@ -42,9 +42,10 @@ class Stage:
         path = f"/v1/gateway?token={user.token}"
         return await WebSocket.open(self.target(index), path, self.traffic, on_messages, self.options.timeout_secs)
 
-    async def run_lanes(self, operate: Callable[[HttpConnection, int, float], Awaitable[None]]) -> None:
-        """Keep operations going until the window ends: each has a connection, a number and its start.
+    async def run_concurrently(self, operate: Callable[[HttpConnection, int, float], Awaitable[None]]) -> None:
+        """Keep ``--concurrency`` operations under way until the window ends.
 
+        ``operate`` gets a connection that no other operation uses meanwhile, a number and the operation's start.
         What was to start inside the window is done even when it has ended, since a server
         that falls behind is to be seen doing so; but not for longer than the timeout.
         """
@@ -52,7 +53,7 @@ class Stage:
         schedule = Schedule(self.options, self.recorder.window)
         turns = count()
 
-        async def lane(index: int) -> None:
+        async def keep_operating(index: int) -> None:
             http = self.connect(index)
             try:
                 while (started := await schedule.next_start()) < self.recorder.window.until:
@@ -67,11 +68,11 @@ class Stage:
             finally:
                 http.close()
 
-        await asyncio.gather(*(lane(index) for index in range(self.options.concurrency)))
+        await asyncio.gather(*(keep_operating(index) for index in range(self.options.concurrency)))
 
 
 class Schedule:
-    """When the operations start: as soon as a lane is free, or at a steady rate."""
+    """When the operations start: as soon as the one before has ended, or at a steady rate."""
 
     def __init__(self, options: Options, window: Window) -> None:
         self._window = window
@@ -79,9 +80,10 @@ class Schedule:
         self._numbers: Iterator[int] = count()
 
     async def next_start(self) -> float:
-        """Wait until the next operation is to start, and return when that was; not for one after the window.
+        """Wait until the next operation is to start, and return that moment.
 
-        At a rate, a lane that comes late gets a moment that has passed, and the wait
+        If that lies behind the window, there is nothing to start, and the moment is returned at once.
+        At a rate, a caller that comes late gets a moment that has passed, and the wait
         counts as latency: whoever would have sent then has waited too ("coordinated
         omission", Gil Tene). A timer of the loop may fire up to a millisecond early; then
         the operation counts from when it really starts.
@@ -101,7 +103,7 @@ class Scenario(Protocol):
 
     operations: tuple[str, ...]
 
-    def __init__(self, stage: Stage) -> None: ...
+    def __init__(self, context: ScenarioContext) -> None: ...
 
     async def prepare(self) -> None:
         """Make what is needed before the clock starts."""
@@ -112,5 +114,5 @@ class Scenario(Protocol):
     async def finish(self) -> None:
         """Wait for what is due, count what did not come, and leave."""
 
-    def account(self) -> Account | None:
+    def counts(self) -> MessageCounts | None:
         """The balance of the messages, if there were any."""

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from obscura.bench.failure import BenchError
+from obscura.bench.errors import BenchError
 
 _TICKS_PER_SEC = os.sysconf("SC_CLK_TCK")
 

@@ -1,4 +1,4 @@
-"""The users of a bench: registered for it, read from a file, or made up for a bare server."""
+"""The users of a bench: registered for it, read from a file, or fake ones for a bare server."""
 
 import asyncio
 import base64
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from obscura.bench.failure import BenchError, ExchangeError
+from obscura.bench.errors import BenchError, ExchangeError
 from obscura.client.device_keys import device_keys
 from obscura.client.http import HttpConnection, head
 
@@ -77,21 +77,21 @@ async def register_all(count: int, connect: Connect, lasts_secs: float) -> list[
     """
     registrar = Registrar()
 
-    async def some(lane: int, lanes: int) -> list[User]:
-        http = connect(lane)
+    async def register_some(first: int, step: int) -> list[User]:
+        http = connect(first)
         try:
-            return [await registrar.register(http, lasts_secs) for _ in range(lane, count, lanes)]
+            return [await registrar.register(http, lasts_secs) for _ in range(first, count, step)]
         except ExchangeError as error:
             raise BenchError(f"{http.target}: a user could not be registered: {error}{advice(str(error))}") from None
         finally:
             http.close()
 
-    lanes = min(count, _MAX_REGISTRATIONS_AT_ONCE)
-    made = await asyncio.gather(*(some(lane, lanes) for lane in range(lanes)))
+    at_once = min(count, _MAX_REGISTRATIONS_AT_ONCE)
+    made = await asyncio.gather(*(register_some(first, at_once) for first in range(at_once)))
     return [user for users in made for user in users]
 
 
-def made_up(count: int) -> list[User]:
+def fake_users(count: int) -> list[User]:
     """Users of a server that asks for none."""
     return [User(str(uuid4()), _REFERENCE_TOKEN, "", "") for _ in range(count)]
 

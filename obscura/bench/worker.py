@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from obscura.bench.cpus import pin
-from obscura.bench.failure import BenchError, ExchangeError
-from obscura.bench.message_tracker import Account
+from obscura.bench.errors import BenchError, ExchangeError
+from obscura.bench.message_tracker import MessageCounts
 from obscura.bench.options import Options
 from obscura.bench.recorder import Interval, Window, now
-from obscura.bench.scenario_context import Scenario, Stage
-from obscura.bench.scenarios.registry import MAKERS, UNTIMED
-from obscura.bench.users import User, made_up, register_all
+from obscura.bench.registry import MAKERS, UNTIMED
+from obscura.bench.scenario_context import Scenario, ScenarioContext
+from obscura.bench.users import User, fake_users, register_all
 
 _new_loop = asyncio.new_event_loop
 try:
@@ -72,7 +72,7 @@ class Finish:
 @dataclass(frozen=True, slots=True)
 class Done:
     interval: Interval
-    account: Account | None
+    counts: MessageCounts | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,32 +98,32 @@ def work(pipe: Connection, job: Job) -> None:
 async def _serve(pipe: Connection, job: Job) -> None:
     options = job.options
     lasts_secs = options.warmup_secs + options.duration_secs + _SPARE_SECS
-    stage = Stage(options, job.number, job.users or [])
+    context = ScenarioContext(options, job.number, job.users or [])
     if options.reference:
-        stage.users = made_up(options.users)
+        context.users = fake_users(options.users)
     elif job.users is None:
-        stage.users = await register_all(options.users, stage.connect, lasts_secs)
-    scenario = MAKERS[job.scenario](stage)
+        context.users = await register_all(options.users, context.connect, lasts_secs)
+    scenario = MAKERS[job.scenario](context)
     await scenario.prepare()
     pipe.send(Ready())
     go = await _receive(pipe)
     assert isinstance(go, Go)
-    pipe.send(await _load(pipe, stage, scenario, go.window))
+    pipe.send(await _load(pipe, context, scenario, go.window))
     await _receive(pipe)
     await scenario.finish()
-    pipe.send(Done(stage.recorder.take(), scenario.account()))
+    pipe.send(Done(context.recorder.take(), scenario.counts()))
 
 
 async def _receive(pipe: Connection) -> object:
     return await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
 
 
-async def _load(pipe: Connection, stage: Stage, scenario: Scenario, window: Window) -> Measured:
-    stage.recorder.window = window
+async def _load(pipe: Connection, context: ScenarioContext, scenario: Scenario, window: Window) -> Measured:
+    context.recorder.window = window
     await asyncio.sleep(window.start - now())
-    ticker = asyncio.create_task(_tick(pipe, stage))
+    ticker = asyncio.create_task(_tick(pipe, context))
     cpu_secs, started = time.process_time(), now()
-    sent, received = stage.traffic.sent, stage.traffic.received
+    sent, received = context.traffic.sent, context.traffic.received
     running = asyncio.create_task(scenario.run())
     try:
         await asyncio.wait({running, ticker}, return_when=asyncio.FIRST_COMPLETED)
@@ -135,21 +135,21 @@ async def _load(pipe: Connection, stage: Stage, scenario: Scenario, window: Wind
         ticker.cancel()
         running.cancel()
     return Measured(
-        stage.recorder.take(),
-        stage.recorder.last_end,
+        context.recorder.take(),
+        context.recorder.last_end,
         cpu_share,
-        stage.traffic.sent - sent,
-        stage.traffic.received - received,
+        context.traffic.sent - sent,
+        context.traffic.received - received,
     )
 
 
-async def _tick(pipe: Connection, stage: Stage) -> None:
+async def _tick(pipe: Connection, context: ScenarioContext) -> None:
     """Tell each second what happened in it."""
-    until = stage.recorder.window.measured_from
+    until = context.recorder.window.measured_from
     while True:
         until += 1
         await asyncio.sleep(until - now())
-        pipe.send(stage.recorder.take())
+        pipe.send(context.recorder.take())
 
 
 def window_for(scenario: str, options: Options, start: float) -> Window:

@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, cast
 
-from obscura.bench.failure import ExchangeError
-from obscura.bench.target import Target
+from obscura.bench.errors import ExchangeError
+from obscura.client.target import Target
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked", re.IGNORECASE)

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from hashlib import sha1
 from typing import cast
 
-from obscura.bench.failure import ExchangeError
-from obscura.bench.target import Target
+from obscura.bench.errors import ExchangeError
 from obscura.client.http import Traffic
+from obscura.client.target import Target
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 _HEAD_END = b"\r\n\r\n"

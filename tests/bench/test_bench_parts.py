@@ -1,4 +1,4 @@
-"""The parts of the load generator that a server could mislead: its HTTP, its WebSocket, its ledger, its clock."""
+"""The parts of the load generator that a server could mislead: its HTTP, its WebSocket, its tracker, its clock."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 import pytest
 
 from obscura.bench.cpus import format_cpus, parse_cpus
-from obscura.bench.failure import ExchangeError
+from obscura.bench.errors import ExchangeError
 from obscura.bench.histogram import Latencies
-from obscura.bench.message_tracker import Account, MessageTracker
+from obscura.bench.message_tracker import MessageCounts, MessageTracker
 from obscura.bench.options import parse
 from obscura.bench.recorder import Recorder, Window, now
 from obscura.bench.scenario_context import Schedule
-from obscura.bench.target import Target
 from obscura.client.http import HttpConnection, Traffic, head
+from obscura.client.target import Target
 from obscura.client.websocket import WebSocket, frame
 from obscura.v1.obscura_pb2 import EncryptedMessage, Envelope, WebSocketFrame
 
@@ -139,48 +139,48 @@ def envelope(body: bytes) -> bytes:
     return WebSocketFrame(envelope=message).SerializeToString()
 
 
-def entered(ledger: MessageTracker) -> int:
-    number = ledger.open(0)
-    ledger.accepted(number)
+def entered(tracker: MessageTracker) -> int:
+    number = tracker.open(0)
+    tracker.accepted(number)
     return number
 
 
 def test_the_balance_tells_lost_doubled_late_and_unacked_apart() -> None:
     """Each of four messages has another fate."""
-    ledger = MessageTracker(64)
-    fine, lost, late, unacked = (entered(ledger) for _ in range(4))
+    tracker = MessageTracker(64)
+    fine, lost, late, unacked = (entered(tracker) for _ in range(4))
     for number in (fine, unacked, fine):
-        ledger.delivered(number)
-    ledger.delivered_again(unacked)
-    ledger.delivered_again(late)
-    assert ledger.account(received=True) == Account(
+        tracker.delivered(number)
+    tracker.delivered_again(unacked)
+    tracker.delivered_again(late)
+    assert tracker.counts(received=True) == MessageCounts(
         sent=4, accepted=4, delivered=3, acked=1, duplicates=1, lost=1, late=1
     )
-    assert not ledger.account(received=True).is_balanced
+    assert not tracker.counts(received=True).is_balanced
     assert lost not in {fine, late, unacked}
 
 
 def test_a_message_is_known_by_its_content() -> None:
     """Those of other runs are passed over, and one that was changed is noticed."""
-    ledger = MessageTracker(500)
-    number = entered(ledger)
-    body = ledger.body(number)
+    tracker = MessageTracker(500)
+    number = entered(tracker)
+    body = tracker.body(number)
     assert len(EncryptedMessage.FromString(body).content) == 500
-    assert len(body) == ledger.body_bytes
-    received = ledger.read(envelope(body))
+    assert len(body) == tracker.body_bytes
+    received = tracker.read(envelope(body))
     assert received is not None
     assert received.number == number
-    foreign = ledger.read(envelope(MessageTracker(500).body(0)))
+    foreign = tracker.read(envelope(MessageTracker(500).body(0)))
     assert foreign is not None
     assert foreign.number is None
     with pytest.raises(ExchangeError, match="changed"):
-        ledger.read(envelope(body[:-1] + b"!"))
+        tracker.read(envelope(body[:-1] + b"!"))
     with pytest.raises(ExchangeError, match="no WebSocketFrame"):
-        ledger.read(b"\xff")
+        tracker.read(b"\xff")
 
 
 async def test_an_open_loop_keeps_its_appointments() -> None:
-    """A lane that comes late gets a moment that has passed; none lies outside of the window."""
+    """Who comes late gets a moment that has passed; none lies outside of the window."""
     start = now() - 1
     schedule = Schedule(parse(["--rate", "10"]), Window(start, start, start + 1))
     starts = [await schedule.next_start() for _ in range(11)]

@@ -1,8 +1,8 @@
 """`bundles`: pre-key bundles are fetched; who has no one-time key left makes room for a new user."""
 
-from obscura.bench.failure import ExchangeError
+from obscura.bench.errors import ExchangeError
 from obscura.bench.recorder import now
-from obscura.bench.scenario_context import Stage
+from obscura.bench.scenario_context import ScenarioContext
 from obscura.bench.users import Registrar
 from obscura.client.http import HttpConnection, head
 
@@ -14,9 +14,9 @@ class Bundles:
 
     operations: tuple[str, ...] = ("fetch", "register")
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-        self._users = list(stage.users)
+    def __init__(self, context: ScenarioContext) -> None:
+        self._context = context
+        self._users = list(context.users)
         self._registrar = Registrar()
         self._handed_out: set[tuple[str, int]] = set()
         self._being_replaced: set[int] = set()
@@ -25,12 +25,12 @@ class Bundles:
         pass
 
     async def run(self) -> None:
-        await self._stage.run_lanes(self.operate)
+        await self._context.run_concurrently(self.operate)
 
     async def finish(self) -> None:
         pass
 
-    def account(self) -> None:
+    def counts(self) -> None:
         return None
 
     async def operate(self, http: HttpConnection, turn: int, started: float) -> None:
@@ -39,7 +39,7 @@ class Bundles:
         answer = (await http.exchange(head("GET", f"/v1/keys/{user.id}", http.target, 0))).expect(200).json()
         if not answer.keys() >= _FIELDS:
             raise ExchangeError("bundle is not whole")
-        self._stage.recorder.completed("fetch", started)
+        self._context.recorder.completed("fetch", started)
         one_time = answer.get("oneTimePreKey")
         if one_time is None:
             await self._replace(http, index)
@@ -50,13 +50,13 @@ class Bundles:
         self._handed_out.add(key)
 
     async def _replace(self, http: HttpConnection, index: int) -> None:
-        """Register a user in the place of one whose keys are used up; one lane does, the others go on."""
+        """Register a user in the place of one whose keys are used up; one operation does, the others go on."""
         if index in self._being_replaced:
             return
         self._being_replaced.add(index)
         try:
             started = now()
             self._users[index] = await self._registrar.register(http)
-            self._stage.recorder.completed("register", started)
+            self._context.recorder.completed("register", started)
         finally:
             self._being_replaced.discard(index)

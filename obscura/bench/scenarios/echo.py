@@ -4,10 +4,10 @@ import asyncio
 from collections import deque
 from uuid import uuid4
 
-from obscura.bench.failure import BenchError, ExchangeError
-from obscura.bench.message_tracker import Account, MessageTracker
+from obscura.bench.errors import BenchError, ExchangeError
+from obscura.bench.message_tracker import MessageCounts, MessageTracker
 from obscura.bench.recorder import now
-from obscura.bench.scenario_context import Stage
+from obscura.bench.scenario_context import ScenarioContext
 from obscura.client.websocket import WebSocket, frame
 from obscura.v1.obscura_pb2 import EncryptedMessage, Envelope, WebSocketFrame
 
@@ -19,17 +19,17 @@ class Echo:
 
     operations: tuple[str, ...] = ("echo",)
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-        self._payload = _envelope(stage.options.size_bytes_for("echo"))
+    def __init__(self, context: ScenarioContext) -> None:
+        self._context = context
+        self._payload = _envelope(context.options.size_bytes_for("echo"))
         self._frame = frame(self._payload)
         self._starts: dict[WebSocket, deque[float]] = {}
-        self._account = Account(delivered=0)
+        self._counts = MessageCounts(delivered=0)
 
     async def prepare(self) -> None:
         try:
-            for index, user in enumerate(self._stage.users):
-                socket = await self._stage.open_socket(index, user, self._take)
+            for index, user in enumerate(self._context.users):
+                socket = await self._context.open_socket(index, user, self._take)
                 self._starts[socket] = deque()
         except ExchangeError as error:
             raise BenchError(f"a socket could not be opened: {error}") from None
@@ -37,35 +37,35 @@ class Echo:
     async def run(self) -> None:
         for socket in self._starts:
             self._send(socket, _IN_FLIGHT)
-        await asyncio.sleep(self._stage.recorder.window.until - now())
+        await asyncio.sleep(self._context.recorder.window.until - now())
 
     async def finish(self) -> None:
-        deadline = now() + self._stage.options.timeout_secs
+        deadline = now() + self._context.options.timeout_secs
         while any(self._starts.values()) and now() < deadline:  # noqa: ASYNC110  an event would cost each frame
             await asyncio.sleep(0.01)
-        self._account.lost = sum(map(len, self._starts.values()))
+        self._counts.lost = sum(map(len, self._starts.values()))
         for socket in self._starts:
             socket.abort()
 
-    def account(self) -> Account:
-        return self._account
+    def counts(self) -> MessageCounts:
+        return self._counts
 
     def _send(self, socket: WebSocket, frames: int) -> None:
         self._starts[socket].extend([now()] * frames)
-        self._account.sent += frames
-        self._account.accepted += frames  # there is no other answer than the frame itself
+        self._counts.sent += frames
+        self._counts.accepted += frames  # there is no other answer than the frame itself
         socket.write(self._frame * frames)
 
     def _take(self, socket: WebSocket, messages: list[bytes]) -> None:
-        assert self._account.delivered is not None
+        assert self._counts.delivered is not None
         starts = self._starts[socket]
         for message in messages:
             if message != self._payload or not starts:
-                self._stage.recorder.failed("frame was changed")
+                self._context.recorder.failed("frame was changed")
                 continue
-            self._account.delivered += 1
-            self._stage.recorder.completed("echo", starts.popleft())
-        if now() < self._stage.recorder.window.until:
+            self._counts.delivered += 1
+            self._context.recorder.completed("echo", starts.popleft())
+        if now() < self._context.recorder.window.until:
             self._send(socket, len(messages))
 
 

@@ -3,8 +3,8 @@
 import asyncio
 from itertools import count
 
-from obscura.bench.failure import BenchError, ExchangeError
-from obscura.bench.scenario_context import Schedule, Stage
+from obscura.bench.errors import BenchError, ExchangeError
+from obscura.bench.scenario_context import ScenarioContext, Schedule
 from obscura.bench.users import advice
 from obscura.client.websocket import WebSocket
 
@@ -16,14 +16,14 @@ class Idle:
 
     operations: tuple[str, ...] = ("connect",)
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    def __init__(self, context: ScenarioContext) -> None:
+        self._context = context
         self._sockets: list[WebSocket] = []
         self._numbers = count()
 
     async def prepare(self) -> None:
         """Open the first sockets; `BenchError` if one is refused, since all are to be silent from here on."""
-        first = min(FIRST, self._stage.options.sockets // 2)
+        first = min(FIRST, self._context.options.sockets // 2)
         try:
             for _ in range(first):
                 await self._open(next(self._numbers))
@@ -31,32 +31,32 @@ class Idle:
             raise BenchError(f"a socket could not be opened: {error}{advice(str(error))}") from None
 
     async def run(self) -> None:
-        schedule = Schedule(self._stage.options, self._stage.recorder.window)
-        await asyncio.gather(*(self._lane(schedule) for _ in range(self._stage.options.concurrency)))
-        await asyncio.sleep(self._stage.options.duration_secs)
+        schedule = Schedule(self._context.options, self._context.recorder.window)
+        await asyncio.gather(*(self._open_some(schedule) for _ in range(self._context.options.concurrency)))
+        await asyncio.sleep(self._context.options.duration_secs)
 
     async def finish(self) -> None:
         for socket in self._sockets:
             if not socket.is_open:
-                self._stage.recorder.failed(f"socket closed: {socket.close_code}")
+                self._context.recorder.failed(f"socket closed: {socket.close_code}")
             socket.abort()
 
-    def account(self) -> None:
+    def counts(self) -> None:
         return None
 
-    async def _lane(self, schedule: Schedule) -> None:
-        while (number := next(self._numbers)) < self._stage.options.sockets:
+    async def _open_some(self, schedule: Schedule) -> None:
+        while (number := next(self._numbers)) < self._context.options.sockets:
             started = await schedule.next_start()
             try:
                 await self._open(number)
             except ExchangeError as error:
-                self._stage.recorder.failed(str(error))
+                self._context.recorder.failed(str(error))
             else:
-                self._stage.recorder.completed("connect", started)
+                self._context.recorder.completed("connect", started)
 
     async def _open(self, number: int) -> None:
-        user = self._stage.users[number % len(self._stage.users)]
-        self._sockets.append(await self._stage.open_socket(number, user, _ignore))
+        user = self._context.users[number % len(self._context.users)]
+        self._sockets.append(await self._context.open_socket(number, user, _ignore))
 
 
 def _ignore(_socket: WebSocket, _messages: list[bytes]) -> None:

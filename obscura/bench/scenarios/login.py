@@ -2,8 +2,8 @@
 
 import json
 
-from obscura.bench.failure import BenchError, ExchangeError
-from obscura.bench.scenario_context import Stage
+from obscura.bench.errors import BenchError, ExchangeError
+from obscura.bench.scenario_context import ScenarioContext
 from obscura.bench.users import user_id
 from obscura.client.http import HttpConnection, head
 
@@ -11,27 +11,27 @@ from obscura.client.http import HttpConnection, head
 class Login:
     operations: tuple[str, ...] = ("login",)
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    def __init__(self, context: ScenarioContext) -> None:
+        self._context = context
 
     async def prepare(self) -> None:
-        if not all(user.password for user in self._stage.users):
+        if not all(user.password for user in self._context.users):
             raise BenchError("login needs accounts with a username and a password")
 
     async def run(self) -> None:
-        await self._stage.run_lanes(self.operate)
+        await self._context.run_concurrently(self.operate)
 
     async def finish(self) -> None:
         pass
 
-    def account(self) -> None:
+    def counts(self) -> None:
         return None
 
     async def operate(self, http: HttpConnection, turn: int, started: float) -> None:
-        user = self._stage.users[turn % len(self._stage.users)]
+        user = self._context.users[turn % len(self._context.users)]
         body = json.dumps({"username": user.name, "password": user.password}).encode()
         request = head("POST", "/v1/sessions", http.target, len(body), kind="application/json") + body
         answer = (await http.exchange(request)).expect(200).json()
         if user_id(answer) != user.id:
             raise ExchangeError("logged in as somebody else")
-        self._stage.recorder.completed("login", started)
+        self._context.recorder.completed("login", started)

@@ -1,7 +1,7 @@
 """`mixed`: what the users of a messenger do, all at once."""
 
-from obscura.bench.message_tracker import Account
-from obscura.bench.scenario_context import Stage
+from obscura.bench.message_tracker import MessageCounts
+from obscura.bench.scenario_context import ScenarioContext
 from obscura.bench.scenarios.attachments import Attachments
 from obscura.bench.scenarios.bundles import Bundles
 from obscura.bench.scenarios.login import Login
@@ -18,25 +18,25 @@ class Mixed:
 
     operations: tuple[str, ...] = Relay.operations + Bundles.operations + Attachments.operations + Login.operations
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-        self._relay = Relay(stage)
-        self._bundles = Bundles(stage)
-        self._attachments = Attachments(stage, _ATTACHMENT_BYTES)
-        self._login = Login(stage)
+    def __init__(self, context: ScenarioContext) -> None:
+        self._context = context
+        self._relay = Relay(context)
+        self._bundles = Bundles(context)
+        self._attachments = Attachments(context, _ATTACHMENT_BYTES)
+        self._login = Login(context)
 
     async def prepare(self) -> None:
         await self._login.prepare()
         await self._relay.prepare()
 
     async def run(self) -> None:
-        await self._stage.run_lanes(self._operate)
+        await self._context.run_concurrently(self._operate)
 
     async def finish(self) -> None:
         await self._relay.finish()
 
-    def account(self) -> Account:
-        return self._relay.account()
+    def counts(self) -> MessageCounts:
+        return self._relay.counts()
 
     async def _operate(self, http: HttpConnection, turn: int, started: float) -> None:
         place = turn % _ROUND

@@ -1,8 +1,8 @@
 """`relay`: each message is posted, delivered to its recipient's socket, and acked."""
 
-from obscura.bench.message_tracker import Account, MessageTracker
+from obscura.bench.message_tracker import MessageCounts, MessageTracker
 from obscura.bench.receivers import Receivers
-from obscura.bench.scenario_context import Stage
+from obscura.bench.scenario_context import ScenarioContext
 from obscura.bench.sender import Sender
 from obscura.client.http import HttpConnection
 
@@ -12,31 +12,31 @@ class Relay:
 
     operations: tuple[str, ...] = ("deliver", "send")
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-        self._ledger = MessageTracker(stage.options.size_bytes_for("relay"))
-        self._sender = Sender(stage, self._ledger)
-        self._mailboxes = Receivers(stage, self._ledger, self._note_delivery)
+    def __init__(self, context: ScenarioContext) -> None:
+        self._context = context
+        self._tracker = MessageTracker(context.options.size_bytes_for("relay"))
+        self._sender = Sender(context, self._tracker)
+        self._receivers = Receivers(context, self._tracker, self._note_delivery)
 
     async def prepare(self) -> None:
-        await self._mailboxes.open()
+        await self._receivers.open()
 
     async def run(self) -> None:
-        await self._stage.run_lanes(self.operate)
+        await self._context.run_concurrently(self.operate)
 
     async def finish(self) -> None:
-        await self._mailboxes.drain()
-        await self._mailboxes.audit(self._sender)
+        await self._receivers.drain()
+        await self._receivers.audit(self._sender)
 
-    def account(self) -> Account:
-        return self._ledger.account(received=True)
+    def counts(self) -> MessageCounts:
+        return self._tracker.counts(received=True)
 
     async def operate(self, http: HttpConnection, turn: int, started: float) -> None:
-        """One message: the lane is free again when it has arrived."""
-        number = self._ledger.open(started)
-        await self._sender.post(http, turn % len(self._stage.users), number)
-        self._stage.recorder.completed("send", started)
-        await self._ledger.until_delivered(number, self._stage.options.timeout_secs)
+        """One message: it is over when it has arrived."""
+        number = self._tracker.open(started)
+        await self._sender.post(http, turn % len(self._context.users), number)
+        self._context.recorder.completed("send", started)
+        await self._tracker.until_delivered(number, self._context.options.timeout_secs)
 
     def _note_delivery(self, number: int) -> None:
-        self._stage.recorder.completed("deliver", self._ledger.started(number))
+        self._context.recorder.completed("deliver", self._tracker.started(number))
