@@ -21,8 +21,8 @@ from benchmarks.generator import bench, cpu_us_per_message
 from benchmarks.relays import relay
 from obscura.api.routes import api_routes
 from obscura.http.client_address import ClientAddresses
-from obscura.http.limits import LocalTokenBuckets, RateLimits
-from obscura.http.middleware import CLIENT_OF, answering, on_response_prepare
+from obscura.http.request_handling import CLIENT_OF, answering, on_response_prepare
+from obscura.http.token_buckets import LocalTokenBuckets, RateLimits
 from obscura.observability.metrics import MESSAGES_SENT, REQUESTS, timed
 from obscura.settings.model import Settings
 

@@ -14,7 +14,7 @@ ObscuraError
         SettingsError      a wrong or unknown setting
     WorkerUnresponsive (in `processes`)   a process of this node does not answer the one that speaks for it
 
-`api/middleware.py` is the only place that turns them into responses. A status is
+`http/request_handling.py` is the only place that turns them into responses. A status is
 the class's; the text is what the client reads, so nothing internal goes into it.
 """
 

@@ -2,9 +2,9 @@
 
 from aiohttp import web
 
-from obscura.api.json import bodies as wire
+from obscura.api.json import keys as wire
 from obscura.http.bodies import read_json_body
-from obscura.http.middleware import require_user
+from obscura.http.request_handling import require_user
 from obscura.model.accounts import Tokens
 from obscura.services.accounts import Accounts
 from obscura.services.sessions import Sessions

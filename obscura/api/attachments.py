@@ -4,8 +4,8 @@ import orjson
 from aiohttp import web
 
 from obscura.http.bodies import body_chunks, refuse_compressed_body
-from obscura.http.middleware import require_user, uuid_in_path
 from obscura.http.ranges import parse_range
+from obscura.http.request_handling import require_user, uuid_in_path
 from obscura.http.streaming import client_has, send_chunks
 from obscura.services.attachments import Attachments
 

@@ -18,7 +18,7 @@ from aiohttp.helpers import rfc822_formatted_time
 
 from obscura.crypto.tokens import AccessClaims
 from obscura.http.bodies import read_arrived
-from obscura.http.middleware import NOT_CACHED, REQUEST_ID_HEADER, SECURITY_HEADERS, add_headers, require_bearer
+from obscura.http.request_handling import NOT_CACHED, REQUEST_ID_HEADER, SECURITY_HEADERS, add_headers, require_bearer
 from obscura.observability.logs import request_id
 from obscura.services.messages import Messages
 

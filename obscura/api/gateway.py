@@ -6,7 +6,7 @@ from aiohttp import web
 
 from obscura.errors import Unauthorized
 from obscura.gateway.server import Gateway
-from obscura.http.middleware import AUTHENTICATE, CLIENT_OF
+from obscura.http.request_handling import AUTHENTICATE, CLIENT_OF
 
 GATEWAY = web.AppKey("gateway", Gateway)
 

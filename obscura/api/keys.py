@@ -2,10 +2,10 @@
 
 from aiohttp import web
 
-from obscura.api.json import bodies as wire
+from obscura.api.json import keys as wire
 from obscura.errors import Unauthorized
 from obscura.http.bodies import read_json_body
-from obscura.http.middleware import CLIENT_OF, require_user, uuid_in_path
+from obscura.http.request_handling import CLIENT_OF, require_user, uuid_in_path
 from obscura.services.keys import Keys
 
 KEYS = web.AppKey("keys", Keys)

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from obscura.http.bodies import read_body
-from obscura.http.middleware import require_user, uuid_in_path
+from obscura.http.request_handling import require_user, uuid_in_path
 from obscura.services.messages import Messages
 
 MESSAGES = web.AppKey("messages", Messages)

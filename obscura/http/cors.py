@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Iterable
 from aiohttp import hdrs, web
 
 from obscura.errors import Forbidden
-from obscura.http.middleware import REQUEST_ID_HEADER, Handler
+from obscura.http.request_handling import REQUEST_ID_HEADER, Handler
 
 _ALLOWED_HEADERS = f"Authorization, Content-Type, Idempotency-Key, If-None-Match, If-Range, Range, {REQUEST_ID_HEADER}"
 _EXPOSED_HEADERS = f"Accept-Ranges, Content-Range, ETag, Retry-After, {REQUEST_ID_HEADER}"

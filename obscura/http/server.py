@@ -14,7 +14,7 @@ from aiohttp.web_protocol import _ErrInfo
 from aiohttp.web_request import BaseRequest
 
 from obscura.http.bodies import BODY_STALL_SECS, check_expectation
-from obscura.http.middleware import (
+from obscura.http.request_handling import (
     Express,
     answering,
     error_response,

@@ -23,9 +23,9 @@ from obscura.gateway.server import Gateway
 from obscura.http.bodies import MAX_JSON_BYTES
 from obscura.http.client_address import ClientAddresses
 from obscura.http.cors import Cors
-from obscura.http.limits import REFUSAL, LocalTokenBuckets, RateLimits
-from obscura.http.middleware import AUTHENTICATE, CLIENT_OF
+from obscura.http.request_handling import AUTHENTICATE, CLIENT_OF
 from obscura.http.server import HttpServer
+from obscura.http.token_buckets import REFUSAL, LocalTokenBuckets, RateLimits
 from obscura.model.events import parse_event
 from obscura.node import parts
 from obscura.observability.metrics import ACKS_WAITING, EVENT_GAPS, READY, SOCKETS_LIMIT

@@ -11,7 +11,7 @@ import pytest
 from argon2 import PasswordHasher
 from redis import Redis
 
-from obscura.api.json import bodies as wire
+from obscura.api.json import keys as wire
 from obscura.node.node import Node
 from obscura.redis_client.commands import Standalone
 from obscura.redis_client.endpoints import StaticEndpoint

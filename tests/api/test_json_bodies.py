@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from obscura.api.json import bodies as wire
+from obscura.api.json import keys as wire
 from obscura.crypto.curve import PublicKey, Signature
 from obscura.errors import BadRequest
 from obscura.model.accounts import Credentials, Tokens

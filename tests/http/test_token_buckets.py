@@ -6,7 +6,7 @@ import random
 import pytest
 
 from obscura.errors import TooManyRequests
-from obscura.http.limits import LocalTokenBuckets
+from obscura.http.token_buckets import LocalTokenBuckets
 from tests.support.inspection import metric
 
 SECOND_NS = 1_000_000_000

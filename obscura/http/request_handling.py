@@ -15,7 +15,7 @@ from uuid import UUID
 
 from aiohttp import hdrs, web
 
-from obscura.api.json.bodies import error_body
+from obscura.api.json.keys import error_body
 from obscura.crypto.tokens import AccessClaims
 from obscura.errors import (
     BadRequest,

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Container
 from aiohttp import web
 
 from obscura.errors import TooManyRequests
-from obscura.http.middleware import CLIENT_OF, Handler
+from obscura.http.request_handling import CLIENT_OF, Handler
 from obscura.observability.metrics import RATE_LIMITED
 
 REFUSAL = "Too many requests"
