@@ -10,10 +10,8 @@ import os
 import shutil
 import signal
 import sys
-import textwrap
 from collections.abc import Sequence
 from importlib.metadata import version
-from itertools import groupby
 
 from obscura.bench.command import bench
 from obscura.errors import StartupError
@@ -27,8 +25,9 @@ from obscura.processes.runtime import (
     warn_of_few_open_files,
 )
 from obscura.processes.supervisor import Supervisor
-from obscura.settings.model import SETTINGS, Settings, load
-from obscura.settings.types import Setting
+from obscura.settings.help import serve_help
+from obscura.settings.loading import load
+from obscura.settings.model import Settings
 
 _USAGE = """\
 usage: obscura serve [--config FILE] [--SETTING VALUE ...]
@@ -39,18 +38,6 @@ usage: obscura serve [--config FILE] [--SETTING VALUE ...]
        obscura bench --help
        obscura --version
 """
-
-_SERVE_HELP = (
-    "usage: obscura serve [--config FILE] [--SETTING VALUE ...]",
-    "Run one node of the relay until SIGINT or SIGTERM; a second one does not wait for open requests.",
-    "Each setting comes from its flag, else from its variable in the environment, else from the TOML file (where "
-    "OBSCURA_LOG_LEVEL is log_level), else it is the default. The entries of a list are parted by commas. Some "
-    "secrets have no flag, since the process list would show it.",
-)
-
-_MAX_COLUMNS = 100
-_NO_BREAK = "\N{NO-BREAK SPACE}"
-_FLAG_COLUMNS = max(len(setting.flag or "") for setting in SETTINGS.values())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,22 +59,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(_USAGE, end="", file=sys.stderr)
             return 2
     return 0
-
-
-def serve_help(columns: int) -> str:
-    """Render the help of ``obscura serve``: each setting by flag, variable, meaning and default."""
-    wrap = textwrap.TextWrapper(min(columns, _MAX_COLUMNS), break_on_hyphens=False, break_long_words=False)
-    parts = [wrap.fill(paragraph) for paragraph in _SERVE_HELP]
-    wrap.initial_indent = wrap.subsequent_indent = " " * 6
-    for topic, settings in groupby(SETTINGS.values(), lambda setting: setting.topic):
-        parts.append("\n".join([f"{topic}:", *(_entry(setting, wrap) for setting in settings)]))
-    return "\n\n".join(parts)
-
-
-def _entry(setting: Setting, wrap: textwrap.TextWrapper) -> str:
-    names = f"  {setting.flag or '(no flag)':<{_FLAG_COLUMNS}}  {setting.env}"
-    meaning = wrap.fill(f"{setting.meaning} Default:{_NO_BREAK}{setting.default}").replace(_NO_BREAK, " ")
-    return f"{names}\n{meaning}"
 
 
 def _serve(flags: Sequence[str]) -> int:

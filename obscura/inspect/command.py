@@ -14,7 +14,8 @@ from uuid import UUID
 from obscura.errors import ObscuraError
 from obscura.inspect.admin_connection import AccountRef, By, Relay, open_relay
 from obscura.inspect.report import Answer, as_json, as_table
-from obscura.settings.model import Settings, load
+from obscura.settings.loading import load
+from obscura.settings.model import Settings
 
 USAGE = """\
 usage: obscura inspect COMMAND [USER] [--by name|id] [--json] [--yes] [--config FILE] [--SETTING VALUE ...]

@@ -1,6 +1,5 @@
 """Parts of a node that follow from its settings and its Redis: rules, limits, stores outside Redis, janitors."""
 
-import os
 from collections.abc import Awaitable, Callable
 
 from obscura.blobs import Blobs
@@ -15,6 +14,7 @@ from obscura.redis_client.client import RedisClient
 from obscura.services.janitor import Janitor, SweepRecord
 from obscura.services.keys import KeyOptions
 from obscura.services.sessions import SessionOptions, retry_key
+from obscura.settings.division import default_threads
 from obscura.settings.model import Settings
 from obscura.store import keyspace
 from obscura.store.last_runs import LastRun
@@ -92,7 +92,7 @@ def make_blobs(settings: Settings) -> Blobs:
 
 def make_passwords(settings: Settings) -> Passwords:
     """The threads that hash passwords; the caller closes them."""
-    workers = settings.password_workers or max(1, (os.cpu_count() or 2) - 1)
+    workers = settings.password_workers or default_threads()
     passwords = Passwords(workers, workers * _PASSWORDS_WAITING_PER_WORKER)
     PASSWORDS_WAITING.set_function(lambda: passwords.waiting)
     PASSWORDS_RUNNING.set_function(lambda: passwords.running)

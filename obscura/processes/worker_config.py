@@ -5,13 +5,13 @@ has room: a client can be refused a little before the node's limit, and never co
 beyond it. Exact counts would cost each request a word with another process.
 """
 
-import os
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import orjson
 
-from obscura.settings.model import DIVIDED_LIMITS, Settings
+from obscura.settings.division import part_of
+from obscura.settings.model import SETTINGS, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +38,11 @@ class Assignment:
     @property
     def share(self) -> Settings:
         """The settings this worker runs with. Those of all workers together admit what the node may."""
-        settings, count = self.settings, self.settings.workers
-        changes: dict[str, Any] = {name: _part(getattr(settings, name), self.number, count) for name in DIVIDED_LIMITS}
-        changes["rate_limit_per_second"] = settings.rate_limit_per_second / count
-        changes["password_workers"] = max(1, (settings.password_workers or _cores() - 1) // count)
-        return settings.model_copy(update=changes)
-
-
-def _part(whole: int, number: int, count: int) -> int:
-    """Divide without a rest: the first ones get one more."""
-    return whole // count + (number <= whole % count)
-
-
-def _cores() -> int:
-    return os.cpu_count() or 2
+        settings = self.settings
+        return settings.model_copy(
+            update={
+                name: part_of(getattr(settings, name), setting.divided, self.number, settings.workers)
+                for name, setting in SETTINGS.items()
+                if setting.divided
+            }
+        )

@@ -13,7 +13,7 @@ import orjson
 
 from obscura.errors import ObscuraError, StartupError
 from obscura.processes.worker_config import Assignment
-from obscura.settings.types import ENV_PREFIX
+from obscura.settings.fields import ENV_PREFIX
 from obscura.tasks import end_tasks
 
 # -P: the directory it happens to run in is no place to import from.

@@ -21,7 +21,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from obscura.errors import StartupError, StoreUnavailable
 from obscura.observability.metrics import REDIS_MASTER_SWITCHES
-from obscura.settings.types import split_hosts
+from obscura.settings.redis_urls import split_hosts
 
 log = logging.getLogger(__name__)
 

@@ -1,26 +1,19 @@
-"""Every setting of the server, in one frozen model.
+"""Every setting of the server, in one frozen model; `obscura.settings.loading` reads their values.
 
-A value comes from a flag, else from ``OBSCURA_*`` in the environment, else from the
-TOML file named by ``--config``, else it is the default. `load` reads all of them and
-names everything that is wrong in one `SettingsError`, without quoting a secret. A
-`Settings` made directly, as tests do, reads nothing from the machine it runs on.
+A new setting is one more field here, and a line where it is used: flag, variable, checks, help and
+documents follow from it (run `script/generate-settings`). A `Settings` made directly, as tests do,
+reads nothing from the machine it runs on.
 """
 
-import argparse
-import difflib
-import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self, get_origin
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from obscura.errors import SettingsError
+from obscura.settings.division import Division
+from obscura.settings.fields import Setting, describe, topic
 from obscura.settings.types import (
-    ENV_PREFIX,
     Count,
     CountOrZero,
     Days,
@@ -37,20 +30,12 @@ from obscura.settings.types import (
     RedisUrl,
     Seconds,
     SecondsOrZero,
-    Setting,
     Size,
     Text,
     WholeSeconds,
-    describe,
-    flag_name,
-    topic,
 )
 
 _SECS_PER_DAY = 86_400
-_SHOWN_CHARS = 60  # of a wrong value
-
-DIVIDED_LIMITS = ("max_sockets", "max_sockets_per_account", "max_sockets_per_address", "rate_limit_burst")
-"""Limits of a node of which each of its processes admits a part, and at least one."""
 
 _node = topic("Node")
 _traces = topic("Traces")
@@ -117,7 +102,9 @@ class Settings(BaseModel):
     max_sessions_per_account: Count = _accounts(
         100, "Sessions of one account; a login past them ends the one used longest ago."
     )
-    password_workers: CountOrZero = _accounts(0, "Threads that hash passwords; 0: one less than cores, at least 1.")
+    password_workers: CountOrZero = _accounts(
+        0, "Threads that hash passwords; 0: one less than cores, at least 1.", divided=Division.THREADS
+    )
 
     max_pre_keys: Count = _keys(100, "One-time pre-keys kept per account.")
     pre_key_refill_threshold: CountOrZero = _keys(20, "One-time pre-keys left below which a client is told.")
@@ -131,9 +118,11 @@ class Settings(BaseModel):
     messaging_cleanup_interval_secs: Seconds = _messages(300, "Seconds between removals of expired messages.")
     batch_limit: Count = _messages(50, "Messages read from an inbox at once.")
 
-    max_sockets: Count = _gateway(20_000, "Open sockets of this node.")
-    max_sockets_per_account: Count = _gateway(8, "Open sockets of one account on this node.")
-    max_sockets_per_address: Count = _gateway(1000, "Open sockets of one client address on this node.")
+    max_sockets: Count = _gateway(20_000, "Open sockets of this node.", divided=Division.COUNT)
+    max_sockets_per_account: Count = _gateway(8, "Open sockets of one account on this node.", divided=Division.COUNT)
+    max_sockets_per_address: Count = _gateway(
+        1000, "Open sockets of one client address on this node.", divided=Division.COUNT
+    )
     ws_outbound_buffer_size: Count = _gateway(32, "Messages held in memory for a slow socket.")
     ws_write_timeout_secs: Seconds = _gateway(10, "Seconds after which a socket that takes nothing is closed.")
     ws_ack_batch_size: Count = _gateway(50, "Acks gathered before they are written to Redis.")
@@ -141,8 +130,12 @@ class Settings(BaseModel):
     ws_ping_interval_secs: Seconds = _gateway(30, "Seconds between pings to a client.")
     ws_ping_timeout_secs: Seconds = _gateway(10, "Seconds of silence after a ping until the socket is dropped.")
 
-    rate_limit_per_second: Rate = _limits(10, "Requests per second and client address, of one node.")
-    rate_limit_burst: Count = _limits(20, "Requests of one client address at once, to one node.")
+    rate_limit_per_second: Rate = _limits(
+        10, "Requests per second and client address, of one node.", divided=Division.RATE
+    )
+    rate_limit_burst: Count = _limits(
+        20, "Requests of one client address at once, to one node.", divided=Division.COUNT
+    )
     auth_rate_limit_per_second: Rate = _limits(1, "Requests to users and sessions per second and client address.")
     auth_rate_limit_burst: Count = _limits(3, "Requests to users and sessions of one client address at once.")
     login_rate_limit_per_minute: Rate = _limits(6, "Failed logins per minute and username.")
@@ -171,7 +164,7 @@ class Settings(BaseModel):
     storage_health_timeout_ms: Milliseconds = _storage(2000, "Milliseconds that /readyz waits for the storage.")
 
     @model_validator(mode="after")
-    def _agree(self) -> Self:
+    def _cross_validate(self) -> Self:
         wrong = []
         if self.refresh_token_ttl_days * _SECS_PER_DAY < self.access_token_ttl_secs:
             wrong.append("OBSCURA_REFRESH_TOKEN_TTL_DAYS must not be shorter than OBSCURA_ACCESS_TOKEN_TTL_SECS")
@@ -185,8 +178,8 @@ class Settings(BaseModel):
             wrong.append("OBSCURA_PRE_KEY_RESERVE must be smaller than OBSCURA_MAX_PRE_KEYS")
         wrong += [
             f"OBSCURA_{name.upper()} must not be smaller than OBSCURA_WORKERS, which divide it among them"
-            for name in DIVIDED_LIMITS
-            if getattr(self, name) < self.workers
+            for name, setting in SETTINGS.items()
+            if setting.divided is Division.COUNT and getattr(self, name) < self.workers
         ]
         if wrong:
             raise ValueError("\n".join(wrong))
@@ -194,112 +187,3 @@ class Settings(BaseModel):
 
 
 SETTINGS: Mapping[str, Setting] = {name: describe(name, field) for name, field in Settings.model_fields.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """One value from outside; nothing about it has been checked, not even the name."""
-
-    name: str
-    value: object
-    written: str  # the name as the operator wrote it: "--port", "OBSCURA_PORT", "port in relay.toml"
-
-
-def load(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
-    """Read the flags after ``obscura serve``, the environment and the file that ``--config`` names.
-
-    In the environment an empty value is no value, except that of a list: no entries.
-
-    Raises:
-        SettingsError: Names every wrong and unknown setting the way it was written,
-            says what is expected, and holds no secret.
-    """
-    flags, file = _from_flags(argv)
-    entries = [*(_from_file(file) if file else []), *_from_environ(environ), *flags]
-    refusals = [_refusal(entry) for entry in entries]
-    wrong = [refusal for refusal in refusals if refusal]
-    given = {entry.name: entry for entry, refusal in zip(entries, refusals, strict=True) if not refusal}
-    try:
-        settings = Settings.model_validate({name: entry.value for name, entry in given.items()})
-    except ValidationError as error:
-        wrong += [_complaint(details, given) for details in error.errors()]
-    if wrong:
-        raise SettingsError("\n".join(dict.fromkeys(wrong)))
-    return settings
-
-
-def _from_flags(argv: Sequence[str]) -> tuple[list[_Given], Path | None]:
-    """Return what the flags say, and the file that ``--config`` names."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-    parser.add_argument("--config", nargs="?", const="", default=None)
-    for name, field in Settings.model_fields.items():
-        # A flag without a value is right for a switch; for the others the empty text is refused later.
-        parser.add_argument(flag_name(name), dest=name, nargs="?", const="true" if field.annotation is bool else "")
-    known, others = parser.parse_known_args(argv)
-    values = vars(known)
-    file = values.pop("config")
-    entries = [_Given(name, value, flag_name(name)) for name, value in values.items()]
-    return entries + _strays(others), None if file is None else Path(file).absolute()
-
-
-def _strays(words: Sequence[str]) -> list[_Given]:
-    """Return the words that belong to no flag we know, cut so that none shows a secret."""
-    strays = []
-    for before, word in pairwise(["", *words]):
-        if word.startswith("--"):
-            strays.append(word.partition("=")[0])
-        elif word.startswith("-"):
-            strays.append(word[:2])
-        elif not before.startswith("-"):  # else it is the value of an unknown flag
-            strays.append(word)
-    return [_Given(stray, None, stray) for stray in strays]
-
-
-def _from_environ(environ: Mapping[str, str]) -> list[_Given]:
-    named = [(key.removeprefix(ENV_PREFIX).lower(), key) for key in environ if key.startswith(ENV_PREFIX)]
-    return [_Given(name, environ[key], key) for name, key in named if environ[key] or _is_list(name)]
-
-
-def _is_list(name: str) -> bool:
-    return name in SETTINGS and get_origin(Settings.model_fields[name].annotation) is tuple
-
-
-def _from_file(file: Path) -> list[_Given]:
-    try:
-        values = tomllib.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise SettingsError(f"--config {file} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise SettingsError(f"--config {file} is not TOML: {error}") from None
-    return [_Given(name, _as_text(value), f"{name} in {file}") for name, value in values.items()]
-
-
-def _as_text(value: object) -> object:
-    """Make a TOML number or boolean what the environment would hold, so that both are checked alike."""
-    return str(value) if isinstance(value, int | float) else value
-
-
-def _refusal(entry: _Given) -> str | None:
-    """Say why an entry cannot be a setting at all; None if it can."""
-    setting = SETTINGS.get(entry.name)
-    if setting is None:
-        like = entry.name.lower().removeprefix(ENV_PREFIX.lower()).strip("-").replace("-", "_")
-        near = [SETTINGS[name] for name in difflib.get_close_matches(like, SETTINGS, n=1)]
-        hint = "".join(f"; did you mean {one.name} ({one.flag or 'no flag'}, {one.env})?" for one in near)
-        return f"{entry.written} is not a setting{hint}"
-    if setting.flag is None and entry.written.startswith("--"):
-        return f"{entry.written} is not a flag, for the process list would show it: use {setting.env} or the file"
-    return None
-
-
-def _complaint(details: ErrorDetails, given: Mapping[str, _Given]) -> str:
-    """Say what is wrong with a value, and quote it unless it is a secret."""
-    check = details.get("ctx", {}).get("error")
-    if not details["loc"]:  # values that do not go together
-        return str(check)
-    name = str(details["loc"][0])
-    written = given[name].written
-    if check:
-        return f"{written} {check}"
-    shown = "" if SETTINGS[name].secret else f", not {str(details['input'])[:_SHOWN_CHARS]!r}"
-    return f"{written} must be {SETTINGS[name].expected}{shown}"

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from obscura.redis_client.requirements import check_info
-from obscura.settings.model import SETTINGS, Settings, load
+from obscura.settings.loading import load
+from obscura.settings.model import SETTINGS, Settings
 from tests.support.redis import RedisServer
 
 ROOT = Path(__file__).parents[2]

@@ -2,8 +2,6 @@
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,13 +17,6 @@ def anchors(page: Path) -> set[str]:
     """What a link may name behind a #: the headings, as GitHub spells them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def test_generating_the_table_of_settings_anew_changes_nothing(tmp_path: Path) -> None:
-    """Neither a name nor a default nor a meaning differs from obscura/settings/model.py."""
-    made = tmp_path / "settings.md"
-    subprocess.run([sys.executable, ROOT / "script/generate-settings", made], check=True)
-    assert made.read_text() == (ROOT / "docs/settings.md").read_text()
 
 
 def test_the_table_of_settings_has_one_row_for_each() -> None:

@@ -70,7 +70,7 @@ NO_HANDLERS = {"api", "api.routes", "api.fast_path"}
 OUTSIDE: dict[str, set[str]] = {
     "aiobotocore": {"blobs.s3"},
     "aiohttp": {"api", "http", "gateway", "blobs.s3"},
-    "annotated_types": {"settings.types"},
+    "annotated_types": {"settings.fields"},
     "argon2": {"crypto.passwords"},
     "botocore": {"blobs.s3"},
     "google": {"gateway.formats", "services.message_content", "v1", "bench.message_tracker", "client"},

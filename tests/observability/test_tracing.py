@@ -325,7 +325,7 @@ async def run_python(script: str) -> str:
 @pytest.mark.parametrize("url", ["collector:4318", "grpc://collector:4317", "http://", "http://c:x", "http://c/?a=b"])
 def test_a_collector_must_be_an_http_url(url: str) -> None:
     """A wrong one is refused by name, not found out by missing traces."""
-    from obscura.settings.model import load
+    from obscura.settings.loading import load
 
     with pytest.raises(SettingsError, match=r"OBSCURA_OTLP_ENDPOINT must be like http://collector:4318"):
         load([], {"OBSCURA_OTLP_ENDPOINT": url})

@@ -3,8 +3,10 @@
 import pytest
 
 from obscura.processes.worker_config import Assignment
-from obscura.settings.model import DIVIDED_LIMITS, Settings
+from obscura.settings.division import Division
+from obscura.settings.model import SETTINGS, Settings
 
+DIVIDED_COUNTS = [name for name, setting in SETTINGS.items() if setting.divided is Division.COUNT]
 SECRET = "a secret that is quite long enough for this"
 
 
@@ -14,7 +16,7 @@ def shares(settings: Settings) -> list[Settings]:
 
 
 @pytest.mark.parametrize("workers", [2, 3, 7])
-@pytest.mark.parametrize("name", DIVIDED_LIMITS)
+@pytest.mark.parametrize("name", DIVIDED_COUNTS)
 def test_the_parts_of_a_limit_are_the_limit(name: str, workers: int) -> None:
     """None is lost, none is too many, and no process is without."""
     parts = [getattr(share, name) for share in shares(Settings(workers=workers, **{name: 20}))]

@@ -8,8 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from obscura.errors import SettingsError
-from obscura.settings.model import SETTINGS, Settings, load
-from obscura.settings.types import Setting
+from obscura.settings.fields import Setting
+from obscura.settings.loading import load
+from obscura.settings.model import SETTINGS, Settings
 
 SECRET = "a secret that is quite long enough for this"
 OTHER_SECRET = "another secret that is long enough as well"
