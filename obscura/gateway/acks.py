@@ -12,6 +12,7 @@ from uuid import UUID
 from obscura.errors import StoreUnavailable
 from obscura.model.message_ids import EntryId
 from obscura.observability.metrics import ACK_WRITE_FAILURES
+from obscura.settings.model import Settings
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,10 @@ class AckBatcher:
         self._waiting: dict[UUID, dict[EntryId, int | None]] = {}
         self._writers: dict[UUID, asyncio.Task[bool]] = {}
         self._timer: asyncio.Task[None] | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings, write: Callable[[UUID, Sequence[Ack]], Awaitable[None]]) -> "AckBatcher":
+        return cls(write, settings.ws_ack_batch_size, settings.ws_ack_flush_interval_ms / 1000)
 
     def start(self) -> None:
         self._timer = asyncio.create_task(self._write_by_time())

@@ -12,12 +12,12 @@ from uuid import UUID
 
 from obscura.gateway.hub import CLOSE_GOING_AWAY, Listener
 
-GOODBYE = (CLOSE_GOING_AWAY, "Server shutting down")
+GOING_AWAY = (CLOSE_GOING_AWAY, "Server shutting down")
 
 _ACKS_SECS = 1.0  # that a goodbye waits at most for a Redis that hangs
 
 
-async def say_goodbyes(
+async def close_gradually(
     listeners: Sequence[Listener], flush_acks: Callable[[UUID], Awaitable[object]], secs: float
 ) -> None:
     """Close sockets in random order, each at a random moment of its even share of ``secs``, and return after it.
@@ -30,15 +30,15 @@ async def say_goodbyes(
     async with asyncio.TaskGroup() as goodbyes:
         for place, listener in enumerate(order):
             await _sleep_until(begin + secs * (place + random.random()) / len(order))  # noqa: S311  not a secret
-            goodbyes.create_task(_say_goodbye(listener, flush_acks))
+            goodbyes.create_task(_close_one(listener, flush_acks))
         await _sleep_until(begin + secs)
 
 
-async def _say_goodbye(listener: Listener, flush_acks: Callable[[UUID], Awaitable[object]]) -> None:
+async def _close_one(listener: Listener, flush_acks: Callable[[UUID], Awaitable[object]]) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(_ACKS_SECS):
             await flush_acks(listener.user_id)
-    listener.close(*GOODBYE)
+    listener.close(*GOING_AWAY)
 
 
 async def _sleep_until(moment: float) -> None:

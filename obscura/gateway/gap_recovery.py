@@ -52,4 +52,4 @@ class GapRecovery:
                 self.on_gap(users)
                 await asyncio.sleep(_RETRY_SECS)
             else:
-                self._hub.resume(users, self._ended)
+                self._hub.resync_after_gap(users, self._ended)

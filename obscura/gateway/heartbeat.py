@@ -44,7 +44,7 @@ class Heartbeat:
 
     def _check_for_pong(self) -> None:
         if self.heard_at < self._pinged_at:
-            self._out.cut_off("ping timeout")
+            self._out.abort("ping timeout")
         else:
             pause_secs = max(0.0, self._interval_secs - self._timeout_secs)
             self._timer = self._loop.call_later(pause_secs, self._ping)

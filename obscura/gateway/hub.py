@@ -34,13 +34,13 @@ class Listener(Protocol):
     def push_pre_key_status(self, count: int) -> None:
         """One-time pre-keys became few."""
 
-    def rescan(self) -> None:
+    def resync(self) -> None:
         """Events may have been missed: read again what they would have told."""
 
     def close(self, code: int, reason: str) -> None:
         """Say goodbye and end."""
 
-    def cut_off(self) -> None:
+    def abort(self) -> None:
         """End without waiting for the peer."""
 
 
@@ -102,13 +102,13 @@ class Hub:
                     if listener.session_id == session_id:
                         listener.close(CLOSE_SESSION_REVOKED, "session revoked")
 
-    def resume(self, users: Iterable[UUID], ended: Container[UUID]) -> None:
+    def resync_after_gap(self, users: Iterable[UUID], ended: Container[UUID]) -> None:
         """After a gap in the events of some users: close the sessions that ended, have the others read again."""
         for listener in [listener for user_id in users for listener in self._by_user.get(user_id, ())]:
             if listener.session_id in ended:
                 listener.close(CLOSE_SESSION_REVOKED, "session revoked")
             else:
-                listener.rescan()
+                listener.resync()
                 RESCANS.inc()
 
     async def close_all(self, code: int, reason: str) -> None:
@@ -117,10 +117,10 @@ class Hub:
             listener.close(code, reason)
         await self._empty.wait()
 
-    async def cut_off_all(self) -> None:
+    async def abort_all(self) -> None:
         """Drop every connection that is left and wait until the sessions have ended."""
         for listener in self.listeners:
-            listener.cut_off()
+            listener.abort()
         await self._empty.wait()
 
     @property

@@ -1,16 +1,28 @@
 """What every socket of a node goes by, and what all of them share."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from obscura.gateway.acks import AckBatcher
 from obscura.services.keys import Keys
 from obscura.services.messages import Messages
+from obscura.settings.model import Settings
+
+_READS_AT_ONCE = 128  # inbox pages in memory, of 256 KiB each
 
 
 @dataclass(frozen=True, slots=True)
 class SocketOptions:
-    """Settings of every socket. `max_unwritten_acks` bounds what a client can make a node remember."""
+    """Settings of every socket.
+
+    Attributes:
+        page_size: Messages that are read from an inbox at a time.
+        outbound_size: Live envelopes that may wait in a socket's transport.
+        write_timeout_secs: A peer that takes nothing for this long is cut off.
+        ping_interval_secs: Between two pings.
+        ping_timeout_secs: A peer that is silent for this long after a ping is cut off.
+        max_unwritten_acks: Bounds what a client can make a node remember.
+    """
 
     page_size: int
     outbound_size: int
@@ -19,13 +31,24 @@ class SocketOptions:
     ping_timeout_secs: float
     max_unwritten_acks: int
 
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "SocketOptions":
+        return cls(
+            page_size=settings.batch_limit,
+            outbound_size=settings.ws_outbound_buffer_size,
+            write_timeout_secs=settings.ws_write_timeout_secs,
+            ping_interval_secs=settings.ws_ping_interval_secs,
+            ping_timeout_secs=settings.ws_ping_timeout_secs,
+            max_unwritten_acks=2 * settings.max_inbox_size,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class SocketContext:
     """What every socket of a node shares. `reads` bounds the inbox pages in memory at a time."""
 
-    rules: SocketOptions
+    options: SocketOptions
     messages: Messages
     keys: Keys
     acks: AckBatcher
-    reads: asyncio.Semaphore
+    reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_READS_AT_ONCE))

@@ -10,11 +10,11 @@ from uuid import UUID
 from aiohttp import web
 
 from obscura.errors import BadRequest, StoreUnavailable, TooManyRequests, Unauthorized, Unavailable
-from obscura.gateway.draining import GOODBYE, say_goodbyes
+from obscura.gateway.draining import GOING_AWAY, close_gradually
 from obscura.gateway.hub import CLOSE_TRY_LATER, Hub
 from obscura.gateway.options import SocketContext
-from obscura.gateway.socket import Session
-from obscura.gateway.socket_limits import AddressCounts, SocketLimits
+from obscura.gateway.socket import GatewaySocket
+from obscura.gateway.socket_limits import ClientAddressCounts, SocketLimits
 from obscura.gateway.socket_writer import SocketWriter
 from obscura.observability.metrics import RATE_LIMITED, SOCKET_SECONDS, SOCKETS
 from obscura.services.sessions import Sessions
@@ -26,7 +26,7 @@ _ADMISSION_TIMEOUT_SECS = 1.9  # a request is refused within 2 s when Redis is a
 
 # Of the time for leaving: for the acks that wait, then until the sockets must have answered the
 # goodbye. The rest is for the last acks.
-_ACKS_SHARE, _GOODBYE_SHARE = 0.2, 0.7
+_ACKS_SHARE, _CLOSE_SHARE = 0.2, 0.7
 
 
 _LIFETIMES = SOCKET_SECONDS.labels()
@@ -40,8 +40,8 @@ class Gateway:
         self._services = services
         self._sessions = sessions
         self._limits = limits
-        self._addresses = AddressCounts()
-        self._leaving = False
+        self._client_addresses = ClientAddressCounts()
+        self._is_leaving = False
 
     async def serve(self, request: web.Request, user_id: UUID, session_id: UUID, client: str) -> web.WebSocketResponse:
         """Upgrade a request and run the socket to its end.
@@ -59,12 +59,12 @@ class Gateway:
         socket = _Socket()
         if not _is_upgrade(socket, request):
             raise BadRequest("This is a WebSocket endpoint: the request is not a valid upgrade")
-        rules = self._services.rules
-        out = SocketWriter(request, rules.outbound_size, rules.write_timeout_secs)
-        session = Session(user_id, session_id, out, self._services)
-        if self._addresses.of(client) >= self._limits.per_address:
+        options = self._services.options
+        out = SocketWriter(request, options.outbound_size, options.write_timeout_secs)
+        session = GatewaySocket(user_id, session_id, out, self._services)
+        if self._client_addresses.of(client) >= self._limits.per_client_address:
             raise self._too_many("sockets_of_address", "address")
-        self._addresses.add(client)
+        self._client_addresses.add(client)
         is_listed = False
         began = perf_counter()
         try:
@@ -77,7 +77,7 @@ class Gateway:
             socket.headers.clear()  # a kilobyte that nobody asks for again
             await session.serve(socket)
         finally:
-            self._addresses.remove(client)
+            self._client_addresses.remove(client)
             if is_listed:
                 SOCKETS.dec()
                 _LIFETIMES.observe(perf_counter() - began)
@@ -89,13 +89,13 @@ class Gateway:
 
         For the whole of it, even if nobody is left: it is the time in which balancers notice.
         """
-        self._leaving = True
+        self._is_leaving = True
         if secs > 0:
-            await say_goodbyes(self._hub.listeners, self._services.acks.flush, secs)
+            await close_gradually(self._hub.listeners, self._services.acks.flush, secs)
 
-    async def leave(self, timeout_secs: float) -> None:
+    async def shutdown(self, timeout_secs: float) -> None:
         """Let nobody in any more, say goodbye to all, and wait for their last acks, but not for ever."""
-        self._leaving = True
+        self._is_leaving = True
         acks = self._services.acks
         begin = asyncio.get_running_loop().time()
         with suppress(TimeoutError):
@@ -103,11 +103,11 @@ class Gateway:
             async with asyncio.timeout_at(begin + timeout_secs * _ACKS_SHARE):
                 await acks.flush_all()
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(begin + timeout_secs * _GOODBYE_SHARE):
-                await self._hub.close_all(*GOODBYE)
+            async with asyncio.timeout_at(begin + timeout_secs * _CLOSE_SHARE):
+                await self._hub.close_all(*GOING_AWAY)
         try:
             async with asyncio.timeout_at(begin + timeout_secs):
-                await self._hub.cut_off_all()
+                await self._hub.abort_all()
                 await acks.stop()
         except TimeoutError:
             log.warning("sockets or acks were left when the time for leaving was over")
@@ -115,23 +115,23 @@ class Gateway:
     def _too_many(self, tier: str, whose: str) -> TooManyRequests:
         """The refusal of a socket; one whose client went away without a word is gone when it says to come back."""
         RATE_LIMITED.labels(tier).inc()
-        rules = self._services.rules
-        dead_socket_secs = math.ceil(rules.ping_interval_secs + rules.ping_timeout_secs)
+        options = self._services.options
+        dead_socket_secs = math.ceil(options.ping_interval_secs + options.ping_timeout_secs)
         return TooManyRequests(f"Too many connections of this {whose}", dead_socket_secs)
 
-    async def _admit_in_time(self, session: Session) -> bool:
+    async def _admit_in_time(self, session: GatewaySocket) -> bool:
         try:
             async with asyncio.timeout(_ADMISSION_TIMEOUT_SECS):
                 return await self._admit(session)
         except TimeoutError as error:
             raise StoreUnavailable("Redis is too slow to let a socket in") from error
 
-    async def _admit(self, session: Session) -> bool:
+    async def _admit(self, session: GatewaySocket) -> bool:
         """List a session, for the caller to take off again. False: there is no room."""
         # What this user acked on a socket of this node just before is not to be delivered again.
         if not await self._services.acks.flush(session.user_id):
             raise StoreUnavailable("acks of this user cannot be written")
-        if self._leaving:
+        if self._is_leaving:
             raise Unavailable("the node is leaving")
         if self._hub.count_of(session.user_id) >= self._limits.per_account:
             raise self._too_many("sockets", "account")
@@ -140,14 +140,14 @@ class Gateway:
         await self._hub.join(session)
         try:
             # Asked after joining: a session that ends from here on is closed by the event.
-            while not await self._is_alive_and_kept(session):
+            while not await self._confirm_session(session):
                 pass
         except BaseException:
             self._hub.leave(session)
             raise
         return True
 
-    async def _is_alive_and_kept(self, session: Session) -> bool:
+    async def _confirm_session(self, session: GatewaySocket) -> bool:
         """Make sure that a session exists. False: it was told to end meanwhile, so ask again.
 
         What it was told before it is asked may be old news, as of the takeover that this
@@ -156,10 +156,10 @@ class Gateway:
         Raises:
             Unauthorized: It has ended.
         """
-        session.forget_end()
+        session.clear_pending_close()
         if not await self._sessions.is_alive(session.user_id, session.session_id):
             raise Unauthorized("The session has ended")
-        return not session.is_told_to_end
+        return not session.has_pending_close
 
 
 class _Socket(web.WebSocketResponse):

@@ -39,7 +39,7 @@ _CLOSE_TIMEOUT_SECS = 2.0
 _ANY = EntryId(1 << 64, 0)  # beyond every entry
 
 
-class Session:
+class GatewaySocket:
     """A socket from before its upgrade to after its end.
 
     It joins the hub before the upgrade, so that failures are answered over HTTP; what the
@@ -80,15 +80,15 @@ class Session:
         self._out = out
         self._services = services
         self._loop = asyncio.get_running_loop()
-        self._pace = ReadThrottle(services.rules.max_unwritten_acks, self._loop.time())
+        self._pace = ReadThrottle(services.options.max_unwritten_acks, self._loop.time())
         self._cursor = START
         self._announced = _ANY
-        self._unacked = InFlightMessages(user_id, services.rules.max_unwritten_acks)
+        self._unacked = InFlightMessages(user_id, services.options.max_unwritten_acks)
         self._begin_anew = self._rereading = False
         self._status_due = True
         self._serving = self._closing = False
         self._goodbye: tuple[int, str] | None = None
-        self._heartbeat = Heartbeat(out, services.rules.ping_interval_secs, services.rules.ping_timeout_secs)
+        self._heartbeat = Heartbeat(out, services.options.ping_interval_secs, services.options.ping_timeout_secs)
         self._pump_task: asyncio.Task[None] | None = None
         self._close_timer: asyncio.TimerHandle | None = None
 
@@ -101,13 +101,13 @@ class Session:
             self._heartbeat.start()
             self._wake_pump()
         try:
-            await self._answer_last(await self._read_frames(socket))
+            await self._complete_close(await self._read_frames(socket))
         finally:
             self._serving = False
             self._heartbeat.stop()
             if self._close_timer is not None:
                 self._close_timer.cancel()
-            self._out.finish()
+            self._out.close_after_flush()
             if self._pump_task is not None:
                 self._pump_task.cancel()
                 await asyncio.gather(self._pump_task, return_exceptions=True)
@@ -129,7 +129,7 @@ class Session:
         if self._serving and not self._closing:
             self._out.write(frames.pre_key_status(count, self._services.keys.threshold))
 
-    def rescan(self) -> None:
+    def resync(self) -> None:
         self._announced = _ANY
         self._begin_anew = True
         self._status_due = True
@@ -144,20 +144,20 @@ class Session:
             SOCKETS_CLOSED.labels(reason).inc()
             self._out.write(rfc6455.close(code, reason))
             self._heartbeat.stop()
-            self._close_timer = self._loop.call_later(_CLOSE_TIMEOUT_SECS, self.cut_off)
+            self._close_timer = self._loop.call_later(_CLOSE_TIMEOUT_SECS, self.abort)
 
     @property
-    def is_told_to_end(self) -> bool:
+    def has_pending_close(self) -> bool:
         """Whether it was closed before its upgrade because its session is over."""
         return self._goodbye is not None and self._goodbye[0] in (CLOSE_DEVICE_REPLACED, CLOSE_SESSION_REVOKED)
 
-    def forget_end(self) -> None:
-        """Take back what makes `is_told_to_end` true."""
-        if self.is_told_to_end:
+    def clear_pending_close(self) -> None:
+        """Take back what makes `has_pending_close` true."""
+        if self.has_pending_close:
             self._goodbye = None
 
-    def cut_off(self) -> None:
-        self._out.cut_off("no closing handshake")
+    def abort(self) -> None:
+        self._out.abort("no closing handshake")
 
     # The way in.
 
@@ -168,7 +168,7 @@ class Session:
             frame = await socket.receive()
             self._heartbeat.heard_at = self._loop.time()
             if frame.type is WSMsgType.BINARY:
-                if self._take_ack(frame.data) > self._services.rules.max_unwritten_acks:
+                if self._take_ack(frame.data) > self._services.options.max_unwritten_acks:
                     await self._write_acks()
             elif frame.type is WSMsgType.PING:
                 if not self._closing:
@@ -201,7 +201,7 @@ class Session:
             await asyncio.sleep(_RETRY_SECS)
             self._heartbeat.heard_at = self._loop.time()  # it is not the peer who is silent
 
-    async def _answer_last(self, last: WSMessage) -> None:
+    async def _complete_close(self, last: WSMessage) -> None:
         """End as the peer's last frame asks for."""
         already_said, self._closing = self._closing, True
         self._heartbeat.stop()  # no ping behind the close frame
@@ -259,12 +259,12 @@ class Session:
 
     async def _push_page(self) -> None:
         """Push the next page, and forget what was announced if nothing lay beyond it."""
-        rules, messages = self._services.rules, self._services.messages
+        options, messages = self._services.options, self._services.messages
         announced, self._announced = self._announced, START
         try:
             if self._begin_anew:
                 await self._return_to_start()
-            page = await messages.pending(self.user_id, self._cursor, rules.page_size, _PAGE_MAX_BYTES)
+            page = await messages.pending(self.user_id, self._cursor, options.page_size, _PAGE_MAX_BYTES)
             if page.complete:
                 announced = START
         finally:

@@ -2,21 +2,29 @@
 
 from dataclasses import dataclass
 
+from obscura.settings.model import Settings
+
 
 @dataclass(frozen=True, slots=True)
 class SocketLimits:
-    """Attributes:
-    in_all: Beyond it a socket is told at once to try another node.
-    per_account: Beyond it the request of one is refused.
-    per_address: Likewise.
+    """How many sockets may be open at a time.
+
+    Attributes:
+        in_all: Beyond it a socket is told at once to try another node.
+        per_account: Beyond it the request of one is refused.
+        per_client_address: Likewise.
     """
 
     in_all: int
     per_account: int
-    per_address: int
+    per_client_address: int
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "SocketLimits":
+        return cls(settings.max_sockets, settings.max_sockets_per_account, settings.max_sockets_per_address)
 
 
-class AddressCounts:
+class ClientAddressCounts:
     """Counts what is open by client address; an address of which nothing is open takes no memory."""
 
     def __init__(self) -> None:
@@ -27,7 +35,7 @@ class AddressCounts:
         return len(self._open)
 
     def of(self, client: str) -> int:
-        """How many are open of one address."""
+        """How many are open from one address."""
         return self._open.get(client, 0)
 
     def add(self, client: str) -> None:

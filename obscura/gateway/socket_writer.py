@@ -37,12 +37,12 @@ class SocketWriter:
     """
 
     __slots__ = (
+        "_flushed_before",
         "_loop",
         "_max_waiting",
         "_pongs",
         "_request",
         "_stall_timer",
-        "_taken_bytes",
         "_transport",
         "_waiting",
         "_write_timeout_secs",
@@ -62,7 +62,7 @@ class SocketWriter:
         self._loop = asyncio.get_running_loop()
         self._max_waiting = max_waiting
         self._write_timeout_secs = write_timeout_secs
-        self._waiting = self._pongs = self._written_bytes = self._taken_bytes = 0
+        self._waiting = self._pongs = self._written_bytes = self._flushed_before = 0
         self._stall_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -108,7 +108,7 @@ class SocketWriter:
         if self._transport.is_closing():
             raise ConnectionResetError("the client is gone")
 
-    def cut_off(self, reason: str) -> None:
+    def abort(self, reason: str) -> None:
         """Drop the connection without a closing handshake, and what waits with it."""
         if not self._transport.is_closing():
             SOCKETS_CLOSED.labels(reason).inc()
@@ -128,24 +128,24 @@ class SocketWriter:
                 while self.is_open:  # noqa: ASYNC110  aiohttp keeps the end of a connection to itself
                     await asyncio.sleep(_LINGER_POLL_SECS)
 
-    def finish(self) -> None:
+    def close_after_flush(self) -> None:
         """Close the connection behind what waits, for as long as the peer goes on taking that."""
         self._transport.close()
         if self._stall_timer is not None and self.is_empty:
             self._stall_timer.cancel()
 
     def _watch_for_stall(self) -> None:
-        self._taken_bytes = self._taken()
+        self._flushed_before = self._flushed_bytes()
         self._stall_timer = self._loop.call_later(self._write_timeout_secs, self._check_for_stall)
 
     def _check_for_stall(self) -> None:
         self._stall_timer = None
         if self.is_empty:
             return
-        if self._taken() == self._taken_bytes:
-            self.cut_off("write timeout")
+        if self._flushed_bytes() == self._flushed_before:
+            self.abort("write timeout")
         else:
             self._watch_for_stall()
 
-    def _taken(self) -> int:
+    def _flushed_bytes(self) -> int:
         return self._written_bytes - self._transport.get_write_buffer_size()

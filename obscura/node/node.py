@@ -18,8 +18,9 @@ from obscura.errors import StartupError, StoreUnavailable
 from obscura.gateway.acks import AckBatcher
 from obscura.gateway.gap_recovery import GapRecovery
 from obscura.gateway.hub import Hub
-from obscura.gateway.options import SocketContext
+from obscura.gateway.options import SocketContext, SocketOptions
 from obscura.gateway.server import Gateway
+from obscura.gateway.socket_limits import SocketLimits
 from obscura.http.bodies import MAX_JSON_BYTES
 from obscura.http.client_address import ClientAddresses
 from obscura.http.cors import Cors
@@ -48,7 +49,6 @@ from obscura.store.sessions import SessionStore
 
 log = logging.getLogger(__name__)
 
-_READS_AT_ONCE = 128  # inbox pages in memory, of 256 KiB each
 _TRACES_SHARE = 0.2  # of the shutdown timeout
 
 
@@ -208,15 +208,12 @@ class Node:
 
     def _build_gateway(self) -> None:
         settings = self._settings
-        rules = parts.socket_rules(settings)
-        acks = AckBatcher(
-            self._messages.acknowledge, settings.ws_ack_batch_size, settings.ws_ack_flush_interval_ms / 1000
-        )
+        acks = AckBatcher.from_settings(settings, self._messages.acknowledge)
         self._acks = acks
         ACKS_WAITING.set_function(lambda: acks.waiting)
         SOCKETS_LIMIT.set(settings.max_sockets)
-        services = SocketContext(rules, self._messages, self._keys, acks, asyncio.Semaphore(_READS_AT_ONCE))
-        self._gateway = Gateway(self._hub, services, self._sessions, parts.socket_limits(settings))
+        context = SocketContext(SocketOptions.from_settings(settings), self._messages, self._keys, acks)
+        self._gateway = Gateway(self._hub, context, self._sessions, SocketLimits.from_settings(settings))
 
     async def _listen(self) -> None:
         settings = self._settings
@@ -241,7 +238,7 @@ class Node:
         api.app[gateway.GATEWAY] = self._gateway
         self.api_port = await self._open(api, settings.port)
         self._acks.start()
-        self._running.push_async_callback(self._gateway.leave, patience_secs)
+        self._running.push_async_callback(self._gateway.shutdown, patience_secs)
         self._running.push_async_callback(api.stop_accepting)
         self._running.push_async_callback(self._gateway.drain, settings.drain_secs)
         self._running.callback(api.ask_to_leave)

@@ -7,8 +7,6 @@ from obscura.blobs.directory import DirectoryBlobs
 from obscura.blobs.instrumented import InstrumentedBlobs
 from obscura.blobs.s3 import S3Blobs, S3Bucket
 from obscura.crypto.passwords import Passwords
-from obscura.gateway.options import SocketOptions
-from obscura.gateway.socket_limits import SocketLimits
 from obscura.observability.metrics import PASSWORDS_RUNNING, PASSWORDS_WAITING
 from obscura.redis_client.client import RedisClient
 from obscura.services.janitor import Janitor, SweepRecord
@@ -54,25 +52,6 @@ def inbox_limits(settings: Settings) -> Limits:
 def ttl_ms(settings: Settings) -> int:
     """How long messages and attachments are kept."""
     return int(settings.ttl_days * _DAY_SECS * 1000)
-
-
-def socket_rules(settings: Settings) -> SocketOptions:
-    """How every socket is served."""
-    return SocketOptions(
-        page_size=settings.batch_limit,
-        outbound_size=settings.ws_outbound_buffer_size,
-        write_timeout_secs=settings.ws_write_timeout_secs,
-        ping_interval_secs=settings.ws_ping_interval_secs,
-        ping_timeout_secs=settings.ws_ping_timeout_secs,
-        max_unwritten_acks=2 * settings.max_inbox_size,
-    )
-
-
-def socket_limits(settings: Settings) -> SocketLimits:
-    """How many sockets there may be."""
-    return SocketLimits(
-        settings.max_sockets, per_account=settings.max_sockets_per_account, per_address=settings.max_sockets_per_address
-    )
 
 
 def make_blobs(settings: Settings) -> Blobs:

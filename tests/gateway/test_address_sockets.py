@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from obscura.gateway.socket_limits import AddressCounts
+from obscura.gateway.socket_limits import ClientAddressCounts
 from obscura.node.node import Node
 from obscura.settings.model import Settings
 from tests.conftest import StartNode
@@ -109,7 +109,7 @@ async def test_no_client_chooses_the_address_its_sockets_count_for(limited: Limi
 
 def test_an_address_without_a_socket_is_forgotten() -> None:
     """What is remembered is bounded by what is open, not by who ever came."""
-    counts = AddressCounts()
+    counts = ClientAddressCounts()
     for address in map(str, range(1000)):
         counts.add(address)
         counts.add(address)

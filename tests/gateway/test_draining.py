@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
-from obscura.gateway.draining import GOODBYE, say_goodbyes
+from obscura.gateway.draining import GOING_AWAY, close_gradually
 from tests.gateway.test_hub import Listener
 from tests.support.waiting import eventually
 
@@ -30,8 +30,8 @@ async def test_each_is_told_once_and_not_before_its_share_of_the_time() -> None:
     """The n-th goes in the n-th part of the time, at the earliest."""
     sessions = [Timed(uuid4()) for _ in range(20)]
     begin = asyncio.get_running_loop().time()
-    await say_goodbyes(sessions, no_acks, SECS)
-    assert [one.told for one in sessions] == [[GOODBYE]] * 20
+    await close_gradually(sessions, no_acks, SECS)
+    assert [one.told for one in sessions] == [[GOING_AWAY]] * 20
     times = sorted(one.times[0] for one in sessions)
     assert all(time >= begin + SECS * place / 20 - 0.001 for place, time in enumerate(times))
 
@@ -41,7 +41,7 @@ async def test_nobody_is_first_every_time() -> None:
     firsts = set()
     for _ in range(20):
         sessions = [Timed(uuid4()) for _ in range(5)]
-        await say_goodbyes(sessions, no_acks, 0.005)
+        await close_gradually(sessions, no_acks, 0.005)
         firsts.add(min(range(5), key=lambda place: sessions[place].times[0]))
     assert len(firsts) > 1
 
@@ -49,7 +49,7 @@ async def test_nobody_is_first_every_time() -> None:
 async def test_without_sockets_it_takes_the_time_all_the_same() -> None:
     """In which a balancer notices that the node is leaving."""
     begin = asyncio.get_running_loop().time()
-    await say_goodbyes([], no_acks, SECS)
+    await close_gradually([], no_acks, SECS)
     assert asyncio.get_running_loop().time() >= begin + SECS - 0.001
 
 
@@ -60,9 +60,9 @@ async def test_acks_are_written_before_the_goodbye() -> None:
     async def flush(user_id: UUID) -> None:
         flushed.append((user_id, list(session.told)))
 
-    await say_goodbyes([session], flush, 0)
+    await close_gradually([session], flush, 0)
     assert flushed == [(session.user_id, [])]
-    assert session.told == [GOODBYE]
+    assert session.told == [GOING_AWAY]
 
 
 async def test_acks_that_hang_delay_nobody_else() -> None:
@@ -74,9 +74,9 @@ async def test_acks_that_hang_delay_nobody_else() -> None:
         if user_id == stuck.user_id:
             await gone.wait()
 
-    leaving = asyncio.create_task(say_goodbyes([stuck, *others], flush, 0.05))
+    leaving = asyncio.create_task(close_gradually([stuck, *others], flush, 0.05))
     await eventually(lambda: all(one.told for one in others))
     assert not stuck.told
     gone.set()
     await leaving
-    assert stuck.told == [GOODBYE]
+    assert stuck.told == [GOING_AWAY]

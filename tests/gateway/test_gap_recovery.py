@@ -18,7 +18,7 @@ class Resumed(Hub):
     def __init__(self) -> None:
         self.told: list[set[UUID]] = []
 
-    def resume(self, users: Iterable[UUID], ended: object) -> None:
+    def resync_after_gap(self, users: Iterable[UUID], ended: object) -> None:
         self.told.append(set(users))
 
 

@@ -10,7 +10,7 @@ import jwt
 import pytest
 from redis import Redis
 
-from obscura.gateway.socket import Session
+from obscura.gateway.socket import GatewaySocket
 from obscura.model.message_ids import EntryId, MessageIds
 from obscura.node.node import Node
 from obscura.store import keyspace
@@ -565,7 +565,7 @@ async def test_a_socket_that_vanishes_leaves_nothing_behind(api: Api, end: str) 
 
     def left() -> tuple[float, int, int]:
         gc.collect()
-        sessions = sum(isinstance(thing, Session) for thing in gc.get_objects())
+        sessions = sum(isinstance(thing, GatewaySocket) for thing in gc.get_objects())
         return metric("obscura_gateway_sockets"), len(asyncio.all_tasks()), sessions
 
     alice, bob = await api.register(), await api.register()

@@ -30,13 +30,13 @@ class Listener:
     def push_pre_key_status(self, count: int) -> None:
         self.told.append(count)
 
-    def rescan(self) -> None:
-        self.told.append("rescan")
+    def resync(self) -> None:
+        self.told.append("resync")
 
     def close(self, code: int, reason: str) -> None:
         self.told.append((code, reason))
 
-    def cut_off(self) -> None:
+    def abort(self) -> None:
         self.told.append("cut off")
 
 
@@ -119,9 +119,9 @@ async def test_after_a_gap_ended_sessions_are_closed_and_others_read_again(hub: 
     ended, other = Listener(ALICE), Listener(BOB)
     for listener in (ended, other):
         await hub.join(listener)
-    hub.resume([ALICE, BOB], {ended.session_id})
+    hub.resync_after_gap([ALICE, BOB], {ended.session_id})
     assert ended.told == [(4003, "session revoked")]
-    assert other.told == ["rescan"]
+    assert other.told == ["resync"]
 
 
 async def test_the_last_session_of_a_user_unsubscribes(hub: Hub, subscriptions: Subscriptions) -> None:
@@ -159,7 +159,7 @@ async def test_the_end_of_all_waits_until_all_have_left(hub: Hub, goodbye: str) 
     listeners = [Listener(ALICE), Listener(BOB)]
     for listener in listeners:
         await hub.join(listener)
-    ending = asyncio.create_task(hub.close_all(1001, "bye") if goodbye == "close" else hub.cut_off_all())
+    ending = asyncio.create_task(hub.close_all(1001, "bye") if goodbye == "close" else hub.abort_all())
     for listener in listeners:
         told = await eventually(lambda listener=listener: listener.told)
         assert told == [(1001, "bye") if goodbye == "close" else "cut off"]
