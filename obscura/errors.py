@@ -1,21 +1,34 @@
 """Every error the server answers or stops with, as one tree.
 
 ObscuraError
-    RequestError           the client's doing: a 4xx with one public sentence
-        BadRequest 400 · Unauthorized 401 · Forbidden 403 · NotFound 404
-        RequestTimeout 408 · Conflict 409 · PayloadTooLarge 413
-        UnsupportedMediaType 415 · Unprocessable 422
-        TooManyRequests 429 (says when to come back)
-    Unavailable 503        our doing: says when to come back
-        StoreUnavailable   no reply from Redis; the command may or may not have run
-        TooManyLogins      more passwords are to be hashed than there are threads for
-        BlobStoreUnavailable (in `blobs`)   the attachments' store is away or fails
-    StartupError           stops `obscura serve` with one sentence and exit code 1
-        SettingsError      a wrong or unknown setting
-    WorkerUnresponsive (in `processes`)   a process of this node does not answer the one that speaks for it
+    RequestError                   the client's doing: a 4xx with one public sentence
+        BadRequest 400
+            BrokenRule             the request is well formed, and breaks a rule of the domain:
+                TooManyPreKeys · WrongPreKeySignature · SignedPreKeyNotNewer
+                RegistrationIdMissing · MalformedIdempotencyKey
+        Unauthorized 401
+        Forbidden 403
+        NotFound 404
+        RequestTimeout 408
+        Conflict 409
+        PayloadTooLarge 413
+        UnsupportedMediaType 415
+        RangeNotSatisfiable 416    says where the end is
+        Unprocessable 422
+            IdempotencyKeyReused   for another message
+        TooManyRequests 429        says when to come back
+    Unavailable 503                our doing: says when to come back
+        StoreUnavailable           no reply from Redis; the command may or may not have run
+        BlobStoreUnavailable       the attachments' store is away, full or fails
+        TooManyLogins              more passwords are to be hashed than there are threads for
+    StartupError                   stops `obscura serve` with one sentence and exit code 1
+        SettingsError              a wrong or unknown setting
+    WorkerUnresponsive             a process of this node does not answer the one that speaks for it
 
-`http/request_handling.py` is the only place that turns them into responses. A status is
-the class's; the text is what the client reads, so nothing internal goes into it.
+`http/request_handling.py` alone turns them into responses. A status is the class's; the
+text is what the client reads, so nothing internal goes into it. Services name no field
+and no header of any contract: what needs such a name in its text is a class of its own,
+and carries the values that the text needs. `api/json/errors.py` has the words.
 """
 
 
@@ -32,6 +45,46 @@ class RequestError(ObscuraError):
 
 class BadRequest(RequestError):
     """A malformed body, path or header. The text names the field."""
+
+
+class BrokenRule(BadRequest):
+    """A well-formed request that a rule of the domain does not allow; ``str(error)`` is in the domain's words."""
+
+
+class TooManyPreKeys(BrokenRule):
+    """An upload has more one-time pre-keys than an account may have.
+
+    Attributes:
+        max_count: How many it may have.
+    """
+
+    def __init__(self, max_count: int) -> None:
+        super().__init__(f"more than {max_count} one-time pre-keys")
+        self.max_count = max_count
+
+
+class WrongPreKeySignature(BrokenRule):
+    """The signature of the signed pre-key is not the identity key's."""
+
+
+class SignedPreKeyNotNewer(BrokenRule):
+    """The id of the signed pre-key is not greater than that of the stored one."""
+
+
+class RegistrationIdMissing(BrokenRule):
+    """The identity key is a new one, and no registration id came with it."""
+
+
+class MalformedIdempotencyKey(BrokenRule):
+    """An idempotency key is empty, too long or not printable ASCII.
+
+    Attributes:
+        max_length: How many characters it may have.
+    """
+
+    def __init__(self, max_length: int) -> None:
+        super().__init__(f"an idempotency key of other than 1 to {max_length} printable ASCII characters")
+        self.max_length = max_length
 
 
 class Unauthorized(RequestError):
@@ -95,9 +148,13 @@ class RangeNotSatisfiable(RequestError):
 
 
 class Unprocessable(RequestError):
-    """An Idempotency-Key was used again with another body."""
+    """The request is understood, and contradicts an earlier one."""
 
     status = 422
+
+
+class IdempotencyKeyReused(Unprocessable):
+    """The idempotency key was used before, for another message."""
 
 
 class TooManyRequests(RequestError):
@@ -143,6 +200,12 @@ class StoreUnavailable(Unavailable):
     cause = "redis"
 
 
+class BlobStoreUnavailable(Unavailable):
+    """The store of attachments cannot be reached, is full, or fails."""
+
+    cause = "storage"
+
+
 class TooManyLogins(Unavailable):
     """Every thread for passwords is taken, and every place in the queue for them. Nothing was done."""
 
@@ -155,3 +218,7 @@ class StartupError(ObscuraError):
 
 class SettingsError(StartupError):
     """One or more settings are wrong or unknown; the text names each."""
+
+
+class WorkerUnresponsive(ObscuraError):
+    """A worker process does not answer in time, or has ended."""

@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from obscura.api.json import keys as wire
+from obscura.api.json.errors import errors_in_words
 from obscura.http.bodies import read_json_body
 from obscura.http.request_handling import require_user
 from obscura.model.accounts import Tokens
@@ -16,7 +17,9 @@ SESSIONS = web.AppKey("sessions", Sessions)
 async def register(request: web.Request) -> web.Response:
     """POST /v1/users: make an account and log it in."""
     credentials, keys = wire.parse_registration(await read_json_body(request))
-    return _tokens(await request.app[ACCOUNTS].register(credentials, keys), status=201)
+    with errors_in_words():
+        tokens = await request.app[ACCOUNTS].register(credentials, keys)
+    return _tokens(tokens, status=201)
 
 
 async def login(request: web.Request) -> web.Response:

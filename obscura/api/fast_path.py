@@ -17,6 +17,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import rfc822_formatted_time
 
 from obscura.crypto.tokens import AccessClaims
+from obscura.gateway.formats.encrypted_message import check_encrypted_message
 from obscura.http.bodies import read_arrived
 from obscura.http.request_handling import NOT_CACHED, REQUEST_ID_HEADER, SECURITY_HEADERS, add_headers, require_bearer
 from obscura.observability.logs import request_id
@@ -67,6 +68,7 @@ class SendFastPath:
         self.limit(self.client_of(request))
         claims = require_bearer(request, self.authenticate)
         body = read_arrived(request, self.max_message_bytes)
+        check_encrypted_message(body)
         await self.messages.send(claims.user, request.raw_path[-36:], body, None)
         return _Created()
 

@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from obscura.api.json import keys as wire
+from obscura.api.json.errors import errors_in_words
 from obscura.errors import Unauthorized
 from obscura.http.bodies import read_json_body
 from obscura.http.request_handling import CLIENT_OF, require_user, uuid_in_path
@@ -16,7 +17,8 @@ async def post_keys(request: web.Request) -> web.Response:
     """POST /v1/keys: a refill, or a takeover if the identity key is a new one."""
     claims = require_user(request)
     upload = wire.parse_key_upload(await read_json_body(request))
-    await request.app[KEYS].upload(claims, upload)
+    with errors_in_words():
+        await request.app[KEYS].upload(claims, upload)
     return web.Response()
 
 

@@ -2,6 +2,8 @@
 
 from aiohttp import web
 
+from obscura.api.json.errors import errors_in_words
+from obscura.gateway.formats.encrypted_message import check_encrypted_message
 from obscura.http.bodies import read_body
 from obscura.http.request_handling import require_user, uuid_in_path
 from obscura.services.messages import Messages
@@ -15,5 +17,7 @@ async def post_message(request: web.Request) -> web.Response:
     claims = require_user(request)
     recipient_id = uuid_in_path(request, "recipientId")
     body = await read_body(request, request.app[MAX_MESSAGE_BYTES])
-    await request.app[MESSAGES].send(claims.user, str(recipient_id), body, request.headers.get("Idempotency-Key"))
+    check_encrypted_message(body)
+    with errors_in_words():
+        await request.app[MESSAGES].send(claims.user, str(recipient_id), body, request.headers.get("Idempotency-Key"))
     return web.Response(status=201)

@@ -8,14 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from obscura.errors import Unavailable
-
-
-class BlobStoreUnavailable(Unavailable):
-    """The blob store cannot be reached, is full, or fails."""
-
-    cause = "storage"
-
 
 class Blobs(Protocol):
     """A store of blobs. `BlobStoreUnavailable` is its own fault, never that of the one who sends or receives."""

@@ -14,8 +14,8 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from obscura.blobs import BlobStoreUnavailable
 from obscura.blobs.chunks import CHUNK_BYTES, gathered
+from obscura.errors import BlobStoreUnavailable
 
 _THREADS = 8  # of its own: a disk that hangs must not hold up what others do in threads
 

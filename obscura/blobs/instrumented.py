@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
-from obscura.blobs import Blobs, BlobStoreUnavailable
+from obscura.blobs import Blobs
+from obscura.errors import BlobStoreUnavailable
 from obscura.observability.metrics import STORAGE_ERRORS, STORAGE_SECONDS
 from obscura.observability.tracing import current_span
 

@@ -20,9 +20,8 @@ from aiobotocore.session import get_session
 from aiohttp import ClientError as HttpClientError
 from botocore.exceptions import BotoCoreError, ClientError
 
-from obscura.blobs import BlobStoreUnavailable
 from obscura.blobs.chunks import CHUNK_BYTES, gathered
-from obscura.errors import StartupError
+from obscura.errors import BlobStoreUnavailable, StartupError
 
 _PART_BYTES = 8 * 2**20  # S3 takes parts of 5 MiB and more; some servers want all but the last alike
 _PARTS_AT_ONCE = 4  # each costs memory, and more are not faster

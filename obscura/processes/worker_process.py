@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import orjson
 
-from obscura.errors import ObscuraError, StartupError
+from obscura.errors import StartupError, WorkerUnresponsive
 from obscura.processes.worker_config import Assignment
 from obscura.settings.fields import ENV_PREFIX
 from obscura.tasks import end_tasks
@@ -20,10 +20,6 @@ from obscura.tasks import end_tasks
 _COMMAND = (sys.executable, "-P", "-c", "import sys; from obscura.processes.worker import main; sys.exit(main())")
 _MAX_LINE_BYTES = 2**24  # the metrics of one process
 _START_SECS = 60.0  # much more than the busiest machine takes
-
-
-class WorkerUnresponsive(ObscuraError):
-    """A worker has not answered, in time or at all."""
 
 
 class Child:

@@ -6,7 +6,15 @@ from uuid import UUID
 
 from obscura.crypto.curve import PublicKey, verify
 from obscura.crypto.tokens import AccessClaims
-from obscura.errors import BadRequest, NotFound, Unauthorized, Unavailable
+from obscura.errors import (
+    NotFound,
+    RegistrationIdMissing,
+    SignedPreKeyNotNewer,
+    TooManyPreKeys,
+    Unauthorized,
+    Unavailable,
+    WrongPreKeySignature,
+)
 from obscura.model.keys import Bundle, DeviceKeys, KeyUpload, SignedPreKey
 from obscura.observability.metrics import (
     KEY_UPLOADS_RESTARTED,
@@ -89,7 +97,7 @@ class Keys:
         """Refill the caller's keys, or take the account over if the identity is a new one.
 
         Raises:
-            BadRequest: The keys break a rule.
+            BrokenRule: The keys break one.
             Unauthorized: The session is over, or the account is gone.
             Unavailable: Redis is away, or others kept changing the account meanwhile.
         """
@@ -99,7 +107,7 @@ class Keys:
                 case Upload.STORED:
                     return
                 case Upload.OLD:
-                    raise BadRequest("signedPreKey.keyId is not greater than the stored one")
+                    raise SignedPreKeyNotNewer("the signed pre-key is not newer than the stored one")
                 case Upload.ENDED:
                     raise Unauthorized("The session has ended")
                 case Upload.STALE:
@@ -113,7 +121,7 @@ class Keys:
         if upload.identity is None or upload.identity.base64 == stored:
             return await self._refill(claims.user_id, stored, upload)
         if upload.registration_id is None:
-            raise BadRequest("registrationId is missing: a new identityKey needs it")
+            raise RegistrationIdMissing("a new identity key needs a registration id")
         keys = DeviceKeys(upload.identity, upload.registration_id, upload.signed, upload.one_time)
         return await self._take_over(claims, stored, keys)
 
@@ -140,7 +148,8 @@ def check_device(keys: DeviceKeys, max_pre_keys: int) -> None:
     """Whether a new device's keys may be stored.
 
     Raises:
-        BadRequest: Too many one-time pre-keys, or the signature is not the identity's.
+        TooManyPreKeys: More than ``max_pre_keys`` one-time pre-keys.
+        WrongPreKeySignature: The signature is not the identity's.
     """
     _check_count(len(keys.one_time), max_pre_keys)
     _check_signature(keys.identity, keys.signed)
@@ -148,9 +157,9 @@ def check_device(keys: DeviceKeys, max_pre_keys: int) -> None:
 
 def _check_count(count: int, max_pre_keys: int) -> None:
     if count > max_pre_keys:
-        raise BadRequest(f"oneTimePreKeys has more than {max_pre_keys} keys")
+        raise TooManyPreKeys(max_pre_keys)
 
 
 def _check_signature(identity: PublicKey, signed: SignedPreKey) -> None:
     if not verify(identity, signed.public_key, signed.signature):
-        raise BadRequest("signedPreKey.signature is not a signature of the key by identityKey")
+        raise WrongPreKeySignature("the signed pre-key is not signed by the identity key")

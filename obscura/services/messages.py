@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from uuid import UUID
 
-from obscura.errors import BadRequest, NotFound, StoreUnavailable, Unprocessable
+from obscura.errors import IdempotencyKeyReused, MalformedIdempotencyKey, NotFound, StoreUnavailable
 from obscura.model.message_ids import EntryId
 from obscura.observability.metrics import (
     MESSAGES_ACKED,
@@ -14,7 +14,6 @@ from obscura.observability.metrics import (
     MESSAGES_REPEATED,
     MESSAGES_SENT,
 )
-from obscura.services.message_content import has_content
 from obscura.store.messages import Idempotency, MessageStore, Page, Refusal, Stored
 
 log = logging.getLogger(__name__)
@@ -34,21 +33,16 @@ class Messages:
         self._cleanup_interval_ms = max(1, cleanup_interval_ms)
 
     async def send(self, sender_id: str, recipient_id: str, body: bytes, idempotency_key: str | None) -> None:
-        """Store one EncryptedMessage in its recipient's inbox and announce it.
+        """Store one message in its recipient's inbox and announce it. What is in it is for others to check.
 
         When this returns the message is in Redis and will be delivered until acked or
         expired. With an idempotency key a repeat within 24 hours stores nothing more.
 
         Raises:
-            BadRequest: The body is no EncryptedMessage, has no content, or the key is malformed.
+            MalformedIdempotencyKey: The key is empty, too long or not printable ASCII.
             NotFound: There is no such recipient.
-            Unprocessable: The idempotency key was used for another body.
+            IdempotencyKeyReused: The key was used for another body.
         """
-        try:
-            if not has_content(body):
-                raise BadRequest("content is empty")
-        except ValueError as error:
-            raise BadRequest("The body is not a valid EncryptedMessage") from error
         outcome = await self._store.append(recipient_id, sender_id, body, _idempotency(idempotency_key, body))
         match outcome:
             case Stored():
@@ -58,7 +52,7 @@ class Messages:
             case Refusal.UNKNOWN_RECIPIENT:
                 raise NotFound("Recipient not found")
             case Refusal.CONFLICT:
-                raise Unprocessable("Idempotency-Key was used for another message")
+                raise IdempotencyKeyReused("the idempotency key was used for another message")
 
     async def pending(self, user_id: UUID, after: EntryId, max_count: int, max_bytes: int) -> Page:
         """The next page of the user's inbox, oldest first; expired messages are left out."""
@@ -120,5 +114,5 @@ def _idempotency(key: str | None, body: bytes) -> Idempotency | None:
     if key is None:
         return None
     if not 1 <= len(key) <= _MAX_IDEMPOTENCY_KEY_LENGTH or not (key.isascii() and key.isprintable()):
-        raise BadRequest(f"Idempotency-Key is not 1 to {_MAX_IDEMPOTENCY_KEY_LENGTH} printable ASCII characters")
+        raise MalformedIdempotencyKey(_MAX_IDEMPOTENCY_KEY_LENGTH)
     return Idempotency(key, hashlib.sha256(body).hexdigest())

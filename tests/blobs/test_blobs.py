@@ -10,11 +10,11 @@ from uuid import uuid4
 
 import pytest
 
-from obscura.blobs import Blobs, BlobStoreUnavailable
+from obscura.blobs import Blobs
 from obscura.blobs.chunks import CHUNK_BYTES, gathered
 from obscura.blobs.directory import DirectoryBlobs
 from obscura.blobs.s3 import S3Blobs, S3Bucket
-from obscura.errors import StartupError
+from obscura.errors import BlobStoreUnavailable, StartupError
 from tests.support.proxy import Proxy
 from tests.support.s3 import S3Server
 

@@ -8,8 +8,8 @@ import pytest
 
 from obscura.gateway.formats import frames_0_3 as frames
 from obscura.gateway.formats import rfc6455
+from obscura.gateway.formats.encrypted_message import has_content
 from obscura.model.message_ids import START, EntryId, MessageIds
-from obscura.services.message_content import has_content
 from obscura.v1.obscura_pb2 import AckMessage, EncryptedMessage, Envelope, PreKeyStatus, WebSocketFrame
 
 ALICE = uuid.UUID("7d444840-9dc0-41d1-b245-5ffdce74fad2")
