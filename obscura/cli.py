@@ -18,13 +18,13 @@ from obscura.errors import StartupError
 from obscura.inspect.command import inspect
 from obscura.node.node import Node
 from obscura.observability.logs import set_up_logging
-from obscura.processes.runtime import (
+from obscura.processes.supervisor import Supervisor
+from obscura.runtime import (
     new_event_loop,
     raise_open_files_limit,
     run_until_signalled,
     warn_of_few_open_files,
 )
-from obscura.processes.supervisor import Supervisor
 from obscura.settings.help import serve_help
 from obscura.settings.loading import load
 from obscura.settings.model import Settings

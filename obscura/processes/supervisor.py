@@ -16,7 +16,7 @@ from obscura.data_dir import load_or_create_jwt_secret
 from obscura.embedded_redis.server import EmbeddedRedis
 from obscura.errors import StartupError
 from obscura.http.server import HttpServer
-from obscura.processes.metrics import MetricsAggregator, counted
+from obscura.processes.metrics_aggregator import MetricsAggregator, counted
 from obscura.processes.reserved_port import ReservedPort
 from obscura.processes.worker_config import Assignment
 from obscura.processes.worker_slot import WorkerSlot

@@ -17,7 +17,7 @@ from obscura.settings.fields import ENV_PREFIX
 from obscura.tasks import end_tasks
 
 # -P: the directory it happens to run in is no place to import from.
-_COMMAND = (sys.executable, "-P", "-c", "import sys; from obscura.processes.worker import main; sys.exit(main())")
+_COMMAND = (sys.executable, "-P", "-c", "import sys; from obscura.processes.worker_main import main; sys.exit(main())")
 _MAX_LINE_BYTES = 2**24  # the metrics of one process
 _START_SECS = 60.0  # much more than the busiest machine takes
 

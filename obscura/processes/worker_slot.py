@@ -7,10 +7,10 @@ from typing import Any
 
 from obscura.errors import StartupError, WorkerUnresponsive
 from obscura.observability.metrics import WORKER_HANGS, WORKER_RESTARTS
-from obscura.processes.metrics import MetricsAggregator
-from obscura.processes.runtime import LAST_WORDS
+from obscura.processes.metrics_aggregator import MetricsAggregator
 from obscura.processes.worker_config import Assignment
 from obscura.processes.worker_process import Child
+from obscura.runtime import LAST_WORDS
 from obscura.tasks import Backoff, end_tasks
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from obscura.processes.runtime import run_until_signalled
+from obscura.runtime import run_until_signalled
 from tests.support.waiting import eventually
 
 

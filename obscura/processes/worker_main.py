@@ -27,8 +27,8 @@ from obscura.api.management import own_metrics
 from obscura.errors import StartupError
 from obscura.node.node import Node
 from obscura.observability.logs import set_up_logging
-from obscura.processes.runtime import LAST_WORDS, new_event_loop, run_until_signalled, warn_of_few_open_files
 from obscura.processes.worker_config import Assignment
+from obscura.runtime import LAST_WORDS, new_event_loop, run_until_signalled, warn_of_few_open_files
 
 log = logging.getLogger(__name__)
 

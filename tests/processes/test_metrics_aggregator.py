@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from obscura.processes.metrics import MetricsAggregator, counted
+from obscura.processes.metrics_aggregator import MetricsAggregator, counted
 
 
 class Process:
