@@ -23,7 +23,9 @@ from obscura.api.routes import api_routes
 from obscura.http.client_address import ClientAddresses
 from obscura.http.request_handling import CLIENT_OF, answering, on_response_prepare
 from obscura.http.token_buckets import LocalTokenBuckets, RateLimits
-from obscura.observability.metrics import MESSAGES_SENT, REQUESTS, timed
+from obscura.observability.metrics.delivery import MESSAGES_SENT
+from obscura.observability.metrics.http import REQUESTS
+from obscura.observability.metrics.redis import timed
 from obscura.settings.model import Settings
 
 _ROUNDS = 7

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from obscura.blobs import Blobs
 from obscura.errors import BlobStoreUnavailable
-from obscura.observability.metrics import STORAGE_ERRORS, STORAGE_SECONDS
+from obscura.observability.metrics.attachments import STORAGE_ERRORS, STORAGE_SECONDS
 from obscura.observability.tracing import current_span
 
 T = TypeVar("T")

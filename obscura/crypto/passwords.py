@@ -15,7 +15,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError, VerifyMismatchError
 
 from obscura import errors
-from obscura.observability.metrics import PASSWORD_SECONDS
+from obscura.observability.metrics.accounts import PASSWORD_SECONDS
 
 T = TypeVar("T")
 

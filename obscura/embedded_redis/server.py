@@ -24,7 +24,7 @@ from urllib.parse import quote
 from obscura.data_dir import lock_file
 from obscura.embedded_redis.binary import find_redis_server
 from obscura.errors import StartupError
-from obscura.observability.metrics import EMBEDDED_RESTARTS
+from obscura.observability.metrics.redis import EMBEDDED_RESTARTS
 from obscura.tasks import Backoff
 
 _MULTI_PART_FILE_VERSION = (7, 0)  # from here on the append-only file is a directory, unreadable for older ones

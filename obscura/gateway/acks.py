@@ -11,7 +11,7 @@ from uuid import UUID
 
 from obscura.errors import StoreUnavailable
 from obscura.model.message_ids import EntryId
-from obscura.observability.metrics import ACK_WRITE_FAILURES
+from obscura.observability.metrics.delivery import ACK_WRITE_FAILURES
 from obscura.settings.model import Settings
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import Protocol
 from uuid import UUID
 
 from obscura.model.events import Event, MessageStored, PreKeysLow, SessionEnded, TakenOver
-from obscura.observability.metrics import RESCANS
+from obscura.observability.metrics.gateway import RESCANS
 
 CLOSE_GOING_AWAY = 1001
 CLOSE_INTERNAL_ERROR = 1011

@@ -16,7 +16,8 @@ from obscura.gateway.options import SocketContext
 from obscura.gateway.socket import GatewaySocket
 from obscura.gateway.socket_limits import ClientAddressCounts, SocketLimits
 from obscura.gateway.socket_writer import SocketWriter
-from obscura.observability.metrics import RATE_LIMITED, SOCKET_SECONDS, SOCKETS
+from obscura.observability.metrics.gateway import SOCKET_SECONDS, SOCKETS
+from obscura.observability.metrics.http import RATE_LIMITED
 from obscura.services.sessions import Sessions
 
 log = logging.getLogger(__name__)

@@ -28,7 +28,8 @@ from obscura.gateway.read_throttle import ReadThrottle
 from obscura.gateway.socket_writer import SocketWriter
 from obscura.model.events import MessageStored
 from obscura.model.message_ids import START, EntryId
-from obscura.observability.metrics import FRAMES_IGNORED, MESSAGES_DELIVERED, READS_PAUSED, SOCKETS_CLOSED
+from obscura.observability.metrics.delivery import MESSAGES_DELIVERED
+from obscura.observability.metrics.gateway import FRAMES_IGNORED, READS_PAUSED, SOCKETS_CLOSED
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from obscura.gateway.formats import rfc6455
-from obscura.observability.metrics import SOCKETS_CLOSED
+from obscura.observability.metrics.gateway import SOCKETS_CLOSED
 
 _MAX_WAITING_PONGS = 16  # a peer that sends pings and reads nothing gets no more than these
 _LINGER_POLL_SECS = 0.02

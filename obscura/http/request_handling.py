@@ -26,7 +26,7 @@ from obscura.errors import (
 )
 from obscura.http.bodies import waits_for_continue
 from obscura.observability.logs import ThrottleFilter, new_request_id, request_id
-from obscura.observability.metrics import REQUESTS, REQUESTS_ABORTED, SERVER_ERRORS
+from obscura.observability.metrics.http import REQUESTS, REQUESTS_ABORTED, SERVER_ERRORS
 from obscura.observability.tracing import Tracing, current_span
 
 _REFUSED = "request refused"

@@ -21,7 +21,7 @@ from obscura.http.request_handling import (
     malformed,
     on_response_prepare,
 )
-from obscura.observability.metrics import SERVER_ERRORS
+from obscura.observability.metrics.http import SERVER_ERRORS
 from obscura.observability.tracing import Tracing
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from obscura.errors import TooManyRequests
 from obscura.http.request_handling import CLIENT_OF, Handler
-from obscura.observability.metrics import RATE_LIMITED
+from obscura.observability.metrics.http import RATE_LIMITED
 
 REFUSAL = "Too many requests"
 

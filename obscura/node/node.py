@@ -29,7 +29,9 @@ from obscura.http.server import HttpServer
 from obscura.http.token_buckets import REFUSAL, LocalTokenBuckets, RateLimits
 from obscura.model.events import parse_event
 from obscura.node import parts
-from obscura.observability.metrics import ACKS_WAITING, EVENT_GAPS, READY, SOCKETS_LIMIT
+from obscura.observability.metrics.delivery import ACKS_WAITING
+from obscura.observability.metrics.gateway import EVENT_GAPS, SOCKETS_LIMIT
+from obscura.observability.metrics.process import READY
 from obscura.observability.tracing import Tracing, make_tracing
 from obscura.redis_client.client import RedisClient
 from obscura.redis_client.health_monitor import RedisHealthMonitor

@@ -7,7 +7,7 @@ from obscura.blobs.directory import DirectoryBlobs
 from obscura.blobs.instrumented import InstrumentedBlobs
 from obscura.blobs.s3 import S3Blobs, S3Bucket
 from obscura.crypto.passwords import Passwords
-from obscura.observability.metrics import PASSWORDS_RUNNING, PASSWORDS_WAITING
+from obscura.observability.metrics.accounts import PASSWORDS_RUNNING, PASSWORDS_WAITING
 from obscura.redis_client.client import RedisClient
 from obscura.services.janitor import Janitor, SweepRecord
 from obscura.services.keys import KeyOptions

@@ -108,8 +108,10 @@ class Requests:
     """
 
     COUNTER_HELP = "HTTP requests answered."
+    COUNTER_DETAIL = "A socket counts as 101 when it ends."
     COUNTER_LABELS = ("method", "route", "status")
     HISTOGRAM_HELP = "Seconds until an HTTP request was answered."
+    HISTOGRAM_DETAIL = "Uploads and downloads count with their bytes, sockets not at all."
     HISTOGRAM_LABELS = ("method", "route")
 
     def __init__(

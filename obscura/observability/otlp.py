@@ -23,7 +23,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from obscura.observability.logs import ThrottleFilter, trace_id
-from obscura.observability.metrics import SPANS_DROPPED, SPANS_EXPORTED
+from obscura.observability.metrics.process import SPANS_DROPPED, SPANS_EXPORTED
 
 _MAX_WAITING = 4096  # spans, of some 2 KiB each
 _MAX_BATCH_SIZE = 512

@@ -6,7 +6,7 @@ import signal
 from typing import Any
 
 from obscura.errors import StartupError, WorkerUnresponsive
-from obscura.observability.metrics import WORKER_HANGS, WORKER_RESTARTS
+from obscura.observability.metrics.process import WORKER_HANGS, WORKER_RESTARTS
 from obscura.processes.metrics_aggregator import MetricsAggregator
 from obscura.processes.worker_config import Assignment
 from obscura.processes.worker_process import Child

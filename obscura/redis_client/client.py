@@ -5,7 +5,8 @@ from collections.abc import Collection
 from typing import Protocol
 
 from obscura.errors import StartupError, StoreUnavailable
-from obscura.observability.metrics import EVENT_SILENCE, REDIS_CONNECTED
+from obscura.observability.metrics.gateway import EVENT_SILENCE
+from obscura.observability.metrics.redis import REDIS_CONNECTED
 from obscura.redis_client.cluster import Cluster
 from obscura.redis_client.cluster_subscriber import ClusterEvents
 from obscura.redis_client.commands import CommandExecutor, Standalone

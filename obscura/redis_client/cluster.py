@@ -16,7 +16,7 @@ from typing import Any
 import hiredis
 
 from obscura.errors import StoreUnavailable
-from obscura.observability.metrics import REDIS_REDIRECTIONS, REDIS_SLOT_CHANGES
+from obscura.observability.metrics.redis import REDIS_REDIRECTIONS, REDIS_SLOT_CHANGES
 from obscura.redis_client.commands import Standalone
 from obscura.redis_client.connection import Connection
 from obscura.redis_client.endpoints import Address, ClusterAddresses, StaticEndpoint, ask

@@ -18,7 +18,7 @@ from typing import Any
 import hiredis
 
 from obscura.errors import StoreUnavailable
-from obscura.observability.metrics import REDIS_RECONNECTS, REDIS_REFUSALS, timed
+from obscura.observability.metrics.redis import REDIS_RECONNECTS, REDIS_REFUSALS, timed
 from obscura.redis_client.endpoints import Server
 from obscura.redis_client.transport import REPLY_TIMEOUT_SECS, Argument, RedisTransport
 from obscura.tasks import Backoff, end_tasks

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from obscura.errors import StartupError, StoreUnavailable
-from obscura.observability.metrics import REDIS_MASTER_SWITCHES
+from obscura.observability.metrics.redis import REDIS_MASTER_SWITCHES
 from obscura.settings.redis_urls import split_hosts
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from obscura.errors import StoreUnavailable
-from obscura.observability.metrics import REDIS_CLOCK_SKEW, REDIS_MEMORY_USED
+from obscura.observability.metrics.redis import REDIS_CLOCK_SKEW, REDIS_MEMORY_USED
 from obscura.redis_client.requirements import parse_info
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import asyncio
 from typing import Any
 
 from obscura.errors import StoreUnavailable
-from obscura.observability.metrics import REDIS_COPIES_SHORT
+from obscura.observability.metrics.redis import REDIS_COPIES_SHORT
 from obscura.redis_client.connection import Connection
 from obscura.redis_client.transport import Argument
 

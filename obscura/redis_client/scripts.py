@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import hiredis
 
 from obscura.errors import StoreUnavailable
-from obscura.observability.metrics import REDIS_SCRIPTS_LOADED, RedisSeries, redis_series
+from obscura.observability.metrics.redis import REDIS_SCRIPTS_LOADED, RedisSeries, redis_series
 from obscura.observability.tracing import current_span
 from obscura.redis_client.commands import CommandExecutor
 from obscura.redis_client.transport import Argument

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from hiredis import ReplyError
 
 from obscura.errors import StoreUnavailable
-from obscura.observability.metrics import probe_heard
+from obscura.observability.metrics.gateway import probe_heard
 from obscura.redis_client.endpoints import Server
 from obscura.redis_client.pubsub import CLASSIC, SHARDED, Callbacks, Verbs, concerns
 from obscura.redis_client.transport import REPLY_TIMEOUT_SECS, RedisTransport

@@ -10,7 +10,7 @@ from obscura.crypto.passwords import Passwords
 from obscura.errors import BadRequest, Conflict, Unauthorized, Unavailable
 from obscura.model.accounts import Credentials, Tokens
 from obscura.model.keys import DeviceKeys
-from obscura.observability.metrics import PASSWORDS_REFUSED
+from obscura.observability.metrics.accounts import PASSWORDS_REFUSED
 from obscura.services.keys import check_device
 from obscura.services.sessions import Sessions
 from obscura.store.accounts import AccountStore, Login

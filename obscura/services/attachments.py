@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from obscura.blobs import Blobs
 from obscura.errors import BadRequest, NotFound, RequestTimeout, Unavailable
-from obscura.observability.metrics import ATTACHMENT_BYTES_IN, ATTACHMENT_BYTES_OUT, ATTACHMENTS_EXPIRED
+from obscura.observability.metrics.attachments import ATTACHMENT_BYTES_IN, ATTACHMENT_BYTES_OUT, ATTACHMENTS_EXPIRED
 from obscura.store.attachments import Attachment, AttachmentStore
 
 log = logging.getLogger(__name__)

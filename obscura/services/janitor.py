@@ -9,7 +9,7 @@ from contextlib import suppress
 from secrets import token_hex
 
 from obscura.errors import StoreUnavailable, Unavailable
-from obscura.observability.metrics import JANITOR_AGE, JANITOR_INTERVAL, JANITOR_SWEEPS
+from obscura.observability.metrics.cleanup import JANITOR_AGE, JANITOR_INTERVAL, JANITOR_SWEEPS
 from obscura.store.last_runs import LastRun
 from obscura.store.leases import Lease
 

@@ -16,7 +16,7 @@ from obscura.errors import (
     WrongPreKeySignature,
 )
 from obscura.model.keys import Bundle, DeviceKeys, KeyUpload, SignedPreKey
-from obscura.observability.metrics import (
+from obscura.observability.metrics.accounts import (
     KEY_UPLOADS_RESTARTED,
     PRE_KEYS_EXHAUSTED,
     PRE_KEYS_LOW,

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from obscura.errors import IdempotencyKeyReused, MalformedIdempotencyKey, NotFound, StoreUnavailable
 from obscura.model.message_ids import EntryId
-from obscura.observability.metrics import (
+from obscura.observability.metrics.delivery import (
     MESSAGES_ACKED,
     MESSAGES_DROPPED,
     MESSAGES_EXPIRED,

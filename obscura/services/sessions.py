@@ -12,7 +12,7 @@ from uuid import UUID
 from obscura.crypto.tokens import AccessClaims, AccessTokens, RefreshToken, successor
 from obscura.errors import StoreUnavailable, Unauthorized, Unavailable
 from obscura.model.accounts import Tokens
-from obscura.observability.metrics import (
+from obscura.observability.metrics.accounts import (
     REFRESH_RACED,
     REFRESH_REUSED,
     REFRESH_UNANSWERED,

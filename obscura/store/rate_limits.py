@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from obscura.errors import TooManyRequests
-from obscura.observability.metrics import RATE_LIMITED
+from obscura.observability.metrics.http import RATE_LIMITED
 from obscura.redis_client.scripts import Scripts
 from obscura.store import keyspace
 

@@ -11,7 +11,7 @@ import promql_parser
 import pytest
 import yaml
 
-from obscura.observability.metrics import LABEL_VALUES
+from obscura.observability.metrics import TOPICS
 from tests.support.balancers import find_program
 
 ROOT = Path(__file__).parents[2]
@@ -57,9 +57,10 @@ def made_up_metrics() -> str:
     """Lines as /metrics has them: each metric, with each value that a label of it may have."""
     lines = {f"{metric}{end} 1.0" for metric in METRICS for end in ("", "_bucket", "_sum", "_count")}
     lines |= {
-        f'{metric}_total{{{label}="{value}"}} 1.0'
-        for metric, labels in LABEL_VALUES.items()
-        for label, values in labels.items()
+        f'{metric.name}{{{label}="{value}"}} 1.0'
+        for topic in TOPICS
+        for metric in topic.metrics
+        for label, values in metric.labels.items()
         for value in values
     }
     lines |= {

@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,13 @@ def anchors(page: Path) -> set[str]:
     """What a link may name behind a #: the headings, as GitHub spells them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_generating_the_page_of_metrics_anew_changes_nothing(tmp_path: Path) -> None:
+    """Neither a name nor a label nor a text differs from obscura/observability/metrics/."""
+    made = tmp_path / "metrics.md"
+    subprocess.run([sys.executable, ROOT / "script/generate-metrics", made], check=True)
+    assert made.read_text() == (ROOT / "docs/metrics.md").read_text()
 
 
 def test_the_table_of_settings_has_one_row_for_each() -> None:

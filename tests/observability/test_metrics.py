@@ -21,7 +21,7 @@ from obscura.api.routes import api_routes, management_routes
 from obscura.embedded_redis.server import EmbeddedRedis
 from obscura.errors import StoreUnavailable
 from obscura.node.node import Node
-from obscura.observability.metrics import LABEL_VALUES
+from obscura.observability.metrics import TOPICS
 from obscura.redis_client.scripts import script_folder
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import Api, exchange
@@ -122,7 +122,7 @@ def documented() -> Iterator[tuple[str, str, set[str]]]:
 def label_list() -> LabelList:
     """Every value that each label may have."""
     lists: LabelList = {}
-    for labels in LABEL_VALUES.values():
+    for labels in (one.labels for topic in TOPICS for one in topic.metrics):
         for name, values in labels.items():
             lists.setdefault(name, set()).update(values)
     scripts = {file.name.removesuffix(".lua") for file in script_folder().iterdir() if file.name.endswith(".lua")}
