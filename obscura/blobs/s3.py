@@ -22,6 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from obscura.blobs.chunks import CHUNK_BYTES, gathered
 from obscura.errors import BlobStoreUnavailable, StartupError
+from obscura.settings.model import Settings
 
 _PART_BYTES = 8 * 2**20  # S3 takes parts of 5 MiB and more; some servers want all but the last alike
 _PARTS_AT_ONCE = 4  # each costs memory, and more are not faster
@@ -41,6 +42,18 @@ class S3Bucket:
     access_key: str | None
     secret_key: str | None
     force_path_style: bool
+
+    @classmethod
+    def from_settings(cls, settings: Settings, name: str) -> "S3Bucket":
+        """The bucket called ``name``, where and how the settings say that it is reached."""
+        return cls(
+            name=name,
+            region=settings.storage_region,
+            endpoint=settings.storage_endpoint,
+            access_key=settings.storage_access_key,
+            secret_key=settings.storage_secret_key,
+            force_path_style=settings.storage_force_path_style,
+        )
 
 
 class S3Blobs:

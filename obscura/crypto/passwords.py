@@ -15,7 +15,9 @@ from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError, VerifyMismatchError
 
 from obscura import errors
-from obscura.observability.metrics.accounts import PASSWORD_SECONDS
+from obscura.observability.metrics.accounts import PASSWORD_SECONDS, PASSWORDS_RUNNING, PASSWORDS_WAITING
+from obscura.settings.division import default_threads
+from obscura.settings.model import Settings
 
 T = TypeVar("T")
 
@@ -24,6 +26,8 @@ _ARGON2_MEMORY_KIB = 19 * 1024
 _ARGON2_PASSES = 2
 _ARGON2_LANES = 1
 _CORRUPT_HASH = "A stored password hash is corrupt"
+
+_WAITING_PER_WORKER = 40  # about a second's work
 
 # On the 40-step scale of `nice`: about a tenth of the CPU share of the event loop.
 _NICENESS = 10
@@ -161,6 +165,15 @@ class Passwords:
             return False
         except (VerificationError, ValueError) as error:
             raise errors.ObscuraError(_CORRUPT_HASH) from error
+
+
+def make_passwords(settings: Settings) -> Passwords:
+    """The threads that hash passwords; the caller closes them."""
+    workers = settings.password_workers or default_threads()
+    passwords = Passwords(workers, workers * _WAITING_PER_WORKER)
+    PASSWORDS_WAITING.set_function(lambda: passwords.waiting)
+    PASSWORDS_RUNNING.set_function(lambda: passwords.running)
+    return passwords
 
 
 def _password_bytes(password: str) -> bytes:

@@ -18,12 +18,10 @@ from obscura.services.sessions import SessionOptions, Sessions
 from obscura.settings.model import Settings
 from obscura.store.accounts import AccountStore
 from obscura.store.inspection import Inspection
-from obscura.store.messages import Limits, MessageStore
+from obscura.store.messages import InboxLimits, MessageStore
 from obscura.store.sessions import SessionStore
 
 By = Literal["name", "id"]
-
-_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +37,11 @@ class Relay:
     def __init__(self, commands: CommandExecutor, settings: Settings) -> None:
         scripts = Scripts(commands)
         session_store = SessionStore(commands, scripts)
-        limits = Limits(settings.max_inbox_size, settings.max_inbox_bytes, int(settings.ttl_days * _DAY_MS))
-        messages = MessageStore(commands, scripts, limits)
-        rules = SessionOptions(
-            access_ttl_secs=settings.access_token_ttl_secs,
-            refresh_ttl_ms=int(settings.refresh_token_ttl_days * _DAY_MS),
-            max_per_account=settings.max_sessions_per_account,
-            retry_key=None,
-        )
+        messages = MessageStore(commands, scripts, InboxLimits.from_settings(settings))
         # Sessions are only ended here: no token is signed or checked, so any secret does.
-        sessions = Sessions(session_store, AccessTokens([secrets.token_hex()], settings.access_token_ttl_secs), rules)
+        secret = secrets.token_hex()
+        tokens = AccessTokens([secret], settings.access_token_ttl_secs)
+        sessions = Sessions(session_store, tokens, SessionOptions.from_settings(settings, secret))
         self._accounts = AccountStore(commands, scripts)
         self.inspection = Inspection(commands)
         self.removal = AccountAdministration(self._accounts, session_store, messages, sessions)

@@ -11,6 +11,8 @@ from obscura.api import accounts, attachments, gateway, keys, messages
 from obscura.api.fast_path import SendFastPath
 from obscura.api.management import METRICS, READINESS, Readiness, own_metrics
 from obscura.api.routes import api_routes, auth_routes, management_routes
+from obscura.blobs.factory import make_blobs
+from obscura.crypto.passwords import make_passwords
 from obscura.crypto.tokens import AccessTokens
 from obscura.data_dir import load_or_create_jwt_secret
 from obscura.embedded_redis.server import EmbeddedRedis
@@ -36,16 +38,16 @@ from obscura.observability.tracing import Tracing, make_tracing
 from obscura.redis_client.client import RedisClient
 from obscura.redis_client.health_monitor import RedisHealthMonitor
 from obscura.services.accounts import Accounts
-from obscura.services.attachments import Attachments
-from obscura.services.keys import Keys
+from obscura.services.attachments import AttachmentOptions, Attachments
+from obscura.services.keys import KeyOptions, Keys
 from obscura.services.messages import Messages
-from obscura.services.sessions import Sessions
+from obscura.services.sessions import SessionOptions, Sessions
 from obscura.settings.model import Settings
 from obscura.store import keyspace
 from obscura.store.accounts import AccountStore
 from obscura.store.attachments import AttachmentStore
 from obscura.store.keys import KeyStore
-from obscura.store.messages import MessageStore
+from obscura.store.messages import InboxLimits, MessageStore
 from obscura.store.rate_limits import Bucket, RateLimit
 from obscura.store.sessions import SessionStore
 
@@ -154,7 +156,7 @@ class Node:
         READY.set_function(lambda: not self._draining and self._database.connected and events.healthy)
 
     async def _start_storage(self) -> None:
-        self._blobs = parts.make_blobs(self._settings)
+        self._blobs = make_blobs(self._settings)
         self._running.push_async_callback(self._blobs.stop)
         await self._blobs.start()
 
@@ -162,13 +164,13 @@ class Node:
         settings, database = self._settings, self._database
         commands, scripts = database.commands, database.scripts
         secrets = settings.jwt_secret or (load_or_create_jwt_secret(settings.data_dir),)
-        rules = parts.session_rules(settings, secrets[0])
-        message_store = MessageStore(commands, scripts, parts.inbox_limits(settings))
+        session_options = SessionOptions.from_settings(settings, secrets[0])
+        message_store = MessageStore(commands, scripts, InboxLimits.from_settings(settings))
         tokens = AccessTokens(secrets, settings.access_token_ttl_secs)
-        passwords = parts.make_passwords(settings)
+        passwords = make_passwords(settings)
         self._running.callback(passwords.close)
 
-        self._sessions = Sessions(SessionStore(commands, scripts), tokens, rules)
+        self._sessions = Sessions(SessionStore(commands, scripts), tokens, session_options)
         self._running.push_async_callback(self._sessions.stop)
         self._catch_up = GapRecovery(self._hub, self._sessions.reload_ended, self._sessions.ended)
         self._running.push_async_callback(self._catch_up.stop)
@@ -176,7 +178,7 @@ class Node:
             KeyStore(commands, scripts),
             self._sessions,
             RateLimit(scripts, parts.bundle_bucket(settings)),
-            parts.key_rules(settings),
+            KeyOptions.from_settings(settings),
         )
         self._messages = Messages(message_store, int(settings.messaging_cleanup_interval_secs * 1000))
         self._accounts = Accounts(
@@ -190,19 +192,14 @@ class Node:
         self._attachments = Attachments(
             AttachmentStore(commands, scripts),
             self._blobs,
-            settings.storage_max_size_bytes,
-            parts.ttl_ms(settings),
+            AttachmentOptions.from_settings(settings),
         )
 
     def _start_janitors(self) -> None:
         settings, database = self._settings, self._database
         for kind, sweep, interval_secs in (
             ("messages", self._messages.sweep, settings.messaging_cleanup_interval_secs),
-            (
-                "attachments",
-                lambda: self._attachments.sweep(settings.storage_cleanup_batch_size),
-                settings.storage_cleanup_interval_secs,
-            ),
+            ("attachments", self._attachments.sweep, settings.storage_cleanup_interval_secs),
         ):
             janitor = parts.make_janitor(kind, database, sweep, interval_secs)
             self._running.push_async_callback(janitor.stop)

@@ -11,10 +11,12 @@ from uuid import UUID, uuid4
 from obscura.blobs import Blobs
 from obscura.errors import BadRequest, NotFound, RequestTimeout, Unavailable
 from obscura.observability.metrics.attachments import ATTACHMENT_BYTES_IN, ATTACHMENT_BYTES_OUT, ATTACHMENTS_EXPIRED
+from obscura.settings.model import Settings
 from obscura.store.attachments import Attachment, AttachmentStore
 
 log = logging.getLogger(__name__)
 
+_DAY_MS = 86_400_000
 _UPLOAD_MAX_SECS = 3000
 _ABANDONED_AFTER_MS = 3_600_000  # when every upload is over for sure
 _REMOVALS_AT_ONCE = 8
@@ -28,24 +30,42 @@ class Stored:
     expires_at: int
 
 
-class Attachments:
-    """Args:
-    max_bytes: Of one attachment.
-    ttl_ms: How long one is kept.
+@dataclass(frozen=True, slots=True)
+class AttachmentOptions:
+    """How large attachments may be and how long they are kept.
+
+    Attributes:
+        max_bytes: Of one attachment.
+        ttl_ms: How long one is kept.
+        sweep_batch_size: How many are taken up for removal at a time.
     """
+
+    max_bytes: int
+    ttl_ms: int
+    sweep_batch_size: int
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "AttachmentOptions":
+        return cls(
+            max_bytes=settings.storage_max_size_bytes,
+            ttl_ms=int(settings.ttl_days * _DAY_MS),
+            sweep_batch_size=settings.storage_cleanup_batch_size,
+        )
+
+
+class Attachments:
+    """Streams into the store of blobs and out of it; what Redis knows of each decides whether there is one."""
 
     def __init__(
         self,
         store: AttachmentStore,
         blobs: Blobs,
-        max_bytes: int,
-        ttl_ms: int,
+        options: AttachmentOptions,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._blobs = blobs
-        self._max_bytes = max_bytes
-        self._ttl_ms = ttl_ms
+        self._options = options
         self._now = now
 
     async def upload(self, declared_bytes: int | None, chunks: AsyncIterator[bytes]) -> Stored:
@@ -59,12 +79,12 @@ class Attachments:
             RequestTimeout: It took the better part of an hour.
             Unavailable: The blob store or Redis is away.
         """
-        if declared_bytes is not None and declared_bytes > self._max_bytes:
+        if declared_bytes is not None and declared_bytes > self._options.max_bytes:
             raise BadRequest("Attachment too large")
         attachment_id = uuid4()
         abandoned_ms = self._now_ms() + _ABANDONED_AFTER_MS
         await self._store.begin(attachment_id, abandoned_ms)
-        meter = _Meter(chunks, self._max_bytes)
+        meter = _Meter(chunks, self._options.max_bytes)
         try:
             await self._put(attachment_id, meter)
         except Unavailable:
@@ -72,7 +92,7 @@ class Attachments:
         except BaseException:
             await asyncio.shield(self._discard(attachment_id))
             raise
-        attachment = Attachment(meter.size_bytes, self._now_ms() + self._ttl_ms)
+        attachment = Attachment(meter.size_bytes, self._now_ms() + self._options.ttl_ms)
         if not await self._store.finish(attachment_id, abandoned_ms, attachment):
             raise Unavailable("an upload was cleaned up before it was finished")
         ATTACHMENT_BYTES_IN.inc(meter.size_bytes)
@@ -98,13 +118,13 @@ class Attachments:
         async with self._blobs.get(str(attachment_id), first, count) as chunks:
             yield _metered(chunks)
 
-    async def sweep(self, batch_size: int) -> None:
+    async def sweep(self) -> None:
         """Remove what has expired or was never finished.
 
         Raises:
             Unavailable: A store fails. What is left stays listed, and is due again in a minute.
         """
-        while due := await self._store.claim_due(batch_size):
+        while due := await self._store.claim_due(self._options.sweep_batch_size):
             slots = asyncio.Semaphore(_REMOVALS_AT_ONCE)
             outcomes = await asyncio.gather(*(self._expire(one, slots) for one in due), return_exceptions=True)
             for failure in filter(None, outcomes):

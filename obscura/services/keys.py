@@ -25,6 +25,7 @@ from obscura.observability.metrics.accounts import (
     TAKEOVERS,
 )
 from obscura.services.sessions import Sessions
+from obscura.settings.model import Settings
 from obscura.store.keys import KeyStore, Upload
 from obscura.store.rate_limits import RateLimit
 
@@ -48,6 +49,10 @@ class KeyOptions:
     max_pre_keys: int
     threshold: int
     reserve: int
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "KeyOptions":
+        return cls(settings.max_pre_keys, settings.pre_key_refill_threshold, settings.pre_key_reserve)
 
 
 class Keys:

@@ -20,6 +20,7 @@ from obscura.observability.metrics.accounts import (
     SESSIONS_REFRESHED,
     SESSIONS_STARTED,
 )
+from obscura.settings.model import Settings
 from obscura.store.sessions import Rotation, SessionStore
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ RACE_WINDOW_MS = 10_000  # a token presented again within this is a race of two 
 _SKEW_ALLOWANCE_SECS = 60  # an ended session stays listed this long beyond its last token, for slow clocks
 _MAX_UNANSWERED = 10_000  # exchanges to take back that a node remembers
 _RACES = {Rotation.RETRIED: "retried", Rotation.RACED: "refused"}  # what became of a token that came twice
+_DAY_MS = 86_400_000
 _RETRY_SECS = 0.05  # between attempts to take one back while Redis is away
 
 
@@ -46,6 +48,16 @@ class SessionOptions:
     refresh_ttl_ms: int
     max_per_account: int
     retry_key: bytes | None
+
+    @classmethod
+    def from_settings(cls, settings: Settings, jwt_secret: str) -> "SessionOptions":
+        """Of a node whose access tokens are signed with ``jwt_secret``."""
+        return cls(
+            access_ttl_secs=settings.access_token_ttl_secs,
+            refresh_ttl_ms=int(settings.refresh_token_ttl_days * _DAY_MS),
+            max_per_account=settings.max_sessions_per_account,
+            retry_key=_retry_key(jwt_secret) if settings.refresh_token_retry else None,
+        )
 
 
 class EndedSessions:
@@ -263,6 +275,6 @@ class Sessions:
         return Tokens(issued.token, refresh.text, issued.expires_at)
 
 
-def retry_key(jwt_secret: str) -> bytes:
+def _retry_key(jwt_secret: str) -> bytes:
     """The key that refresh-token successors are derived with, separate from the one that signs JWTs."""
     return hashlib.sha256(b"obscura refresh-token successor\0" + jwt_secret.encode()).digest()

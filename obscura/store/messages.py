@@ -2,7 +2,7 @@
 
 Append and delivery, in order: `append` stores and publishes an event in one step; a
 node that has a socket for the recipient pushes straight from the event, or calls `read`
-when it is not sure to have seen all before it; `acknowledge` removes. `Limits` bound an
+when it is not sure to have seen all before it; `acknowledge` removes. `InboxLimits` bound an
 inbox; expired messages are never read, and `expire` frees their memory.
 """
 
@@ -16,20 +16,30 @@ from obscura.model.message_ids import EntryId
 from obscura.redis_client.commands import CommandExecutor
 from obscura.redis_client.scripts import Scripts
 from obscura.redis_client.transport import Argument
+from obscura.settings.model import Settings
 from obscura.store import keyspace
 
 IDEMPOTENCY_MEMORY_MS = 24 * 3_600_000
 
+_DAY_MS = 86_400_000
 _SMALL_INBOX_BYTES = 2**20  # so much may come at once, though a page ends before
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What one inbox may hold; over it the oldest messages go."""
+class InboxLimits:
+    """What one inbox may hold; over it the oldest messages go.
+
+    Attributes:
+        ttl_ms: How long a message is kept.
+    """
 
     max_count: int
     max_bytes: int
     ttl_ms: int
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "InboxLimits":
+        return cls(settings.max_inbox_size, settings.max_inbox_bytes, int(settings.ttl_days * _DAY_MS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +97,7 @@ class Page:
 
 
 class MessageStore:
-    def __init__(self, commands: CommandExecutor, scripts: Scripts, limits: Limits) -> None:
+    def __init__(self, commands: CommandExecutor, scripts: Scripts, limits: InboxLimits) -> None:
         self._commands = commands
         self._scripts = scripts
         self._limits = limits

@@ -14,7 +14,7 @@ from obscura.blobs.directory import DirectoryBlobs
 from obscura.errors import StoreUnavailable
 from obscura.node.node import Node
 from obscura.redis_client.client import RedisClient
-from obscura.services.attachments import Attachments
+from obscura.services.attachments import AttachmentOptions, Attachments
 from obscura.services.janitor import Janitor, SweepRecord
 from obscura.store import keyspace
 from obscura.store.attachments import Attachment, AttachmentStore
@@ -328,15 +328,15 @@ async def test_the_lease_of_another_is_not_given_back(lease: Lease, redis: Redis
 
 async def test_a_sweep_needs_no_node(store: AttachmentStore, blobs: DirectoryBlobs, redis: Redis) -> None:
     """Sweeping twice finds nothing more to do."""
-    attachments = Attachments(store, blobs, 100, 1)
+    attachments = Attachments(store, blobs, AttachmentOptions(max_bytes=100, ttl_ms=1, sweep_batch_size=10))
     stored = await attachments.upload(None, stream(b"gone in a moment"))
     assert isinstance(stored.id, UUID)
     await eventually(lambda: swept(attachments, redis))
-    await attachments.sweep(10)
+    await attachments.sweep()
 
 
 async def swept(attachments: Attachments, redis: Redis) -> bool:
-    await attachments.sweep(10)
+    await attachments.sweep()
     return not redis.exists(keyspace.ATTACHMENT_EXPIRY)
 
 

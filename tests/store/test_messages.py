@@ -8,7 +8,7 @@ import pytest
 
 from obscura.model.message_ids import START, EntryId
 from obscura.store import keyspace
-from obscura.store.messages import Entry, Limits, MessageStore, Page
+from obscura.store.messages import Entry, InboxLimits, MessageStore, Page
 from tests.support.groups import listening
 from tests.support.redis import RedisServer
 
@@ -21,7 +21,7 @@ PAGE_BYTES = 100_000
 @pytest.fixture
 async def store(redis_server: RedisServer) -> AsyncIterator[MessageStore]:
     async with listening(redis_server.url) as ear:
-        yield MessageStore(ear.commands, ear.database.scripts, Limits(1_000_000, 64 * MEBIBYTE, DAY_MS))
+        yield MessageStore(ear.commands, ear.database.scripts, InboxLimits(1_000_000, 64 * MEBIBYTE, DAY_MS))
 
 
 @pytest.fixture
