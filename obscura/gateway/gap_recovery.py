@@ -1,4 +1,4 @@
-"""After a gap in the events: which sessions ended meanwhile, and which inboxes are to be read again."""
+"""After a gap in the events: learn which sessions ended meanwhile, and have sockets read their inboxes again."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Container, Iterable
@@ -6,15 +6,16 @@ from uuid import UUID
 
 from obscura.errors import StoreUnavailable
 from obscura.gateway.hub import Hub
+from obscura.tasks import end_tasks
 
 _RETRY_SECS = 0.2
 
 
 class GapRecovery:
-    """Gaps that come while one is being made up for are made up for with it.
+    """Makes up for what events would have told. Gaps reported during one run are handled together by the next.
 
     Args:
-        hub: Whose sessions are told.
+        hub: Whose sockets are told.
         reload_ended: Brings the list of ended sessions up to date.
         ended: That list.
     """
@@ -23,33 +24,31 @@ class GapRecovery:
         self._hub = hub
         self._reload_ended = reload_ended
         self._ended = ended
-        self._users: set[UUID] = set()
+        self._address_ids: set[UUID] = set()
         self._is_due = False
-        self._is_over = False
+        self._is_stopped = False
         self._task: asyncio.Task[None] | None = None
 
-    def on_gap(self, users: Iterable[UUID]) -> None:
-        """Events of these users, or word of ended sessions, may have been missed."""
-        self._users.update(users)
+    def on_gap(self, address_ids: Iterable[UUID]) -> None:
+        """Events of these addresses, or word of ended sessions, may have been missed. Returns at once."""
+        self._address_ids.update(address_ids)
         self._is_due = True
-        if not self._is_over and (self._task is None or self._task.done()):
+        if not self._is_stopped and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """End; what is missed from now on is nobody's to catch up with."""
-        self._is_over = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        """End; gaps that are reported from now on are passed over."""
+        self._is_stopped = True
+        await end_tasks(self._task)
 
     async def _run(self) -> None:
         while self._is_due:
             self._is_due = False
-            users, self._users = self._users, set()
+            address_ids, self._address_ids = self._address_ids, set()
             try:
                 await self._reload_ended()
             except StoreUnavailable:
-                self.on_gap(users)
+                self.on_gap(address_ids)
                 await asyncio.sleep(_RETRY_SECS)
             else:
-                self._hub.resync_after_gap(users, self._ended)
+                self._hub.resync_after_gap(address_ids, self._ended)

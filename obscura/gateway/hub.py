@@ -1,6 +1,6 @@
-"""The sockets of this process by user: what the events of an account are handed to.
+"""The sockets of this process by the address whose inbox they deliver: what events are handed to.
 
-No I/O of its own. A session is listed before its user's events are subscribed to, so
+No I/O of its own. A socket is listed before the events of its address are subscribed to, so
 none is missed between the two.
 """
 
@@ -9,24 +9,21 @@ from collections.abc import Awaitable, Callable, Container, Iterable
 from typing import Protocol
 from uuid import UUID
 
+from obscura.gateway.close_codes import DEVICE_REPLACED, SESSION_REVOKED, CloseReason
 from obscura.model.events import Event, MessageStored, PreKeysLow, SessionEnded, TakenOver
 from obscura.observability.metrics.gateway import RESCANS
 
-CLOSE_GOING_AWAY = 1001
-CLOSE_INTERNAL_ERROR = 1011
-CLOSE_TRY_LATER = 1013
-CLOSE_DEVICE_REPLACED = 4001
-CLOSE_SESSION_REVOKED = 4003
-
 
 class Listener(Protocol):
-    """What a session shows to the hub. Every call returns at once."""
+    """What a socket shows to the hub. Every call returns at once."""
 
     @property
-    def user_id(self) -> UUID: ...
+    def address_id(self) -> UUID:
+        """Whose inbox it delivers."""
 
     @property
-    def session_id(self) -> UUID: ...
+    def session_id(self) -> UUID:
+        """The login it was opened with."""
 
     def push(self, message: MessageStored) -> None:
         """A message was stored."""
@@ -37,88 +34,91 @@ class Listener(Protocol):
     def resync(self) -> None:
         """Events may have been missed: read again what they would have told."""
 
-    def close(self, code: int, reason: str) -> None:
-        """Say goodbye and end."""
+    def close(self, reason: CloseReason) -> None:
+        """Send a close frame, and end when the peer has answered."""
 
     def abort(self) -> None:
         """End without waiting for the peer."""
 
 
 class Hub:
-    """Args:
-    subscribe: Returns once every later event of a user is dispatched here. Called for
-        each socket, so that none waits for another's.
-    unsubscribe: The user has no socket here any more, or never came to have one.
+    """Lists sockets, and tells them what happens to their addresses.
+
+    Args:
+        subscribe: Returns once every later event of an address is dispatched here. Called for
+            each socket, so that none waits for another's.
+        unsubscribe: The address has no socket here any more, or never came to have one.
     """
 
     def __init__(self, subscribe: Callable[[UUID], Awaitable[None]], unsubscribe: Callable[[UUID], None]) -> None:
         self._subscribe = subscribe
         self._unsubscribe = unsubscribe
-        self._by_user: dict[UUID, list[Listener]] = {}
+        self._by_address: dict[UUID, list[Listener]] = {}
         self._empty = asyncio.Event()
         self._empty.set()
         self.size = 0
 
     async def join(self, listener: Listener) -> None:
-        """List a session; when this returns no later event passes it by.
+        """List a socket; when this returns no later event passes it by.
 
         Raises:
-            StoreUnavailable: The node is cut off from its events. The session is not listed.
+            StoreUnavailable: The node is cut off from its events. The socket is not listed.
         """
-        self._by_user.setdefault(listener.user_id, []).append(listener)
+        self._by_address.setdefault(listener.address_id, []).append(listener)
         self.size += 1
         self._empty.clear()
         try:
-            await self._subscribe(listener.user_id)
+            await self._subscribe(listener.address_id)
         except BaseException:
             self.leave(listener)
             raise
 
     def leave(self, listener: Listener) -> None:
-        listeners = self._by_user[listener.user_id]
+        """List a socket no more."""
+        listeners = self._by_address[listener.address_id]
         listeners.remove(listener)
         self.size -= 1
         if self.size == 0:
             self._empty.set()
         if not listeners:
-            del self._by_user[listener.user_id]
-            self._unsubscribe(listener.user_id)
+            del self._by_address[listener.address_id]
+            self._unsubscribe(listener.address_id)
 
-    def count_of(self, user_id: UUID) -> int:
-        """How many sessions of an account are listed."""
-        return len(self._by_user.get(user_id, ()))
+    def count_of(self, address_id: UUID) -> int:
+        """How many sockets of an address are listed."""
+        return len(self._by_address.get(address_id, ()))
 
-    def dispatch(self, user_id: UUID, event: Event) -> None:
-        """Hand one event of an account to its sessions, in the order of their connecting."""
-        for listener in tuple(self._by_user.get(user_id, ())):
+    def dispatch(self, address_id: UUID, event: Event) -> None:
+        """Hand one event of an address to its sockets, in the order of their connecting."""
+        for listener in tuple(self._by_address.get(address_id, ())):
             match event:
                 case MessageStored():
                     listener.push(event)
                 case PreKeysLow(count):
                     listener.push_pre_key_status(count)
                 case TakenOver():
-                    listener.close(CLOSE_DEVICE_REPLACED, "device replaced")
+                    listener.close(DEVICE_REPLACED)
                 case SessionEnded(session_id):
                     if listener.session_id == session_id:
-                        listener.close(CLOSE_SESSION_REVOKED, "session revoked")
+                        listener.close(SESSION_REVOKED)
 
-    def resync_after_gap(self, users: Iterable[UUID], ended: Container[UUID]) -> None:
-        """After a gap in the events of some users: close the sessions that ended, have the others read again."""
-        for listener in [listener for user_id in users for listener in self._by_user.get(user_id, ())]:
+    def resync_after_gap(self, address_ids: Iterable[UUID], ended: Container[UUID]) -> None:
+        """After a gap in the events of these addresses: close the sockets of ended sessions, have the others resync."""
+        for listener in [one for address_id in address_ids for one in self._by_address.get(address_id, ())]:
             if listener.session_id in ended:
-                listener.close(CLOSE_SESSION_REVOKED, "session revoked")
+                listener.close(SESSION_REVOKED)
             else:
                 listener.resync()
                 RESCANS.inc()
 
-    async def close_all(self, code: int, reason: str) -> None:
-        """Close every session and wait until all have left."""
+    async def close_all(self, reason: CloseReason) -> None:
+        """Close every socket and wait until all have left."""
         for listener in self.listeners:
-            listener.close(code, reason)
+            listener.close(reason)
         await self._empty.wait()
 
     async def abort_all(self) -> None:
-        """Drop every connection that is left and wait until the sessions have ended."""
+        """Drop every connection that is left and wait until the sockets have ended."""
         for listener in self.listeners:
             listener.abort()
         await self._empty.wait()
@@ -126,4 +126,4 @@ class Hub:
     @property
     def listeners(self) -> list[Listener]:
         """All that are listed."""
-        return [listener for listeners in self._by_user.values() for listener in listeners]
+        return [listener for listeners in self._by_address.values() for listener in listeners]

@@ -10,8 +10,9 @@ from uuid import UUID
 from aiohttp import web
 
 from obscura.errors import BadRequest, StoreUnavailable, TooManyRequests, Unauthorized, Unavailable
-from obscura.gateway.draining import GOING_AWAY, close_gradually
-from obscura.gateway.hub import CLOSE_TRY_LATER, Hub
+from obscura.gateway.close_codes import GOING_AWAY, TRY_LATER
+from obscura.gateway.draining import close_gradually
+from obscura.gateway.hub import Hub
 from obscura.gateway.options import SocketContext
 from obscura.gateway.socket import GatewaySocket
 from obscura.gateway.socket_limits import ClientAddressCounts, SocketLimits
@@ -73,7 +74,7 @@ class Gateway:
             if is_listed:
                 SOCKETS.inc()
             else:
-                session.close(CLOSE_TRY_LATER, "too many connections")
+                session.close(TRY_LATER)
             await socket.prepare(request)
             socket.headers.clear()  # a kilobyte that nobody asks for again
             await session.serve(socket)
@@ -105,7 +106,7 @@ class Gateway:
                 await acks.flush_all()
         with suppress(TimeoutError):
             async with asyncio.timeout_at(begin + timeout_secs * _CLOSE_SHARE):
-                await self._hub.close_all(*GOING_AWAY)
+                await self._hub.close_all(GOING_AWAY)
         try:
             async with asyncio.timeout_at(begin + timeout_secs):
                 await self._hub.abort_all()
@@ -130,11 +131,11 @@ class Gateway:
     async def _admit(self, session: GatewaySocket) -> bool:
         """List a session, for the caller to take off again. False: there is no room."""
         # What this user acked on a socket of this node just before is not to be delivered again.
-        if not await self._services.acks.flush(session.user_id):
+        if not await self._services.acks.flush(session.address_id):
             raise StoreUnavailable("acks of this user cannot be written")
         if self._is_leaving:
             raise Unavailable("the node is leaving")
-        if self._hub.count_of(session.user_id) >= self._limits.per_account:
+        if self._hub.count_of(session.address_id) >= self._limits.per_account:
             raise self._too_many("sockets", "account")
         if self._hub.size >= self._limits.in_all:
             return False
@@ -158,7 +159,7 @@ class Gateway:
             Unauthorized: It has ended.
         """
         session.clear_pending_close()
-        if not await self._sessions.is_alive(session.user_id, session.session_id):
+        if not await self._sessions.is_alive(session.address_id, session.session_id):
             raise Unauthorized("The session has ended")
         return not session.has_pending_close
 

@@ -18,10 +18,10 @@ from uuid import UUID
 from aiohttp import WebSocketError, WSMessage, WSMsgType, web
 
 from obscura.errors import StoreUnavailable
+from obscura.gateway.close_codes import DEVICE_REPLACED, INTERNAL_ERROR, SESSION_REVOKED, CloseReason
 from obscura.gateway.formats import frames_0_3 as frames
 from obscura.gateway.formats import rfc6455
 from obscura.gateway.heartbeat import Heartbeat
-from obscura.gateway.hub import CLOSE_DEVICE_REPLACED, CLOSE_INTERNAL_ERROR, CLOSE_SESSION_REVOKED
 from obscura.gateway.in_flight import InFlightMessages
 from obscura.gateway.options import SocketContext
 from obscura.gateway.read_throttle import ReadThrottle
@@ -71,12 +71,12 @@ class GatewaySocket:
         "_serving",
         "_status_due",
         "_unacked",
+        "address_id",
         "session_id",
-        "user_id",
     )
 
-    def __init__(self, user_id: UUID, session_id: UUID, out: SocketWriter, services: SocketContext) -> None:
-        self.user_id = user_id
+    def __init__(self, address_id: UUID, session_id: UUID, out: SocketWriter, services: SocketContext) -> None:
+        self.address_id = address_id
         self.session_id = session_id
         self._out = out
         self._services = services
@@ -84,11 +84,11 @@ class GatewaySocket:
         self._pace = ReadThrottle(services.options.max_unwritten_acks, self._loop.time())
         self._cursor = START
         self._announced = _ANY
-        self._unacked = InFlightMessages(user_id, services.options.max_unwritten_acks)
+        self._unacked = InFlightMessages(address_id, services.options.max_unwritten_acks)
         self._begin_anew = self._rereading = False
         self._status_due = True
         self._serving = self._closing = False
-        self._goodbye: tuple[int, str] | None = None
+        self._goodbye: CloseReason | None = None
         self._heartbeat = Heartbeat(out, services.options.ping_interval_secs, services.options.ping_timeout_secs)
         self._pump_task: asyncio.Task[None] | None = None
         self._close_timer: asyncio.TimerHandle | None = None
@@ -97,7 +97,7 @@ class GatewaySocket:
         """Run the upgraded socket to its end. All acks it sent are handed on when this returns."""
         self._serving = True
         if self._goodbye is not None:
-            self.close(*self._goodbye)
+            self.close(self._goodbye)
         else:
             self._heartbeat.start()
             self._wake_pump()
@@ -112,7 +112,7 @@ class GatewaySocket:
             if self._pump_task is not None:
                 self._pump_task.cancel()
                 await asyncio.gather(self._pump_task, return_exceptions=True)
-            await self._services.acks.flush(self.user_id)
+            await self._services.acks.flush(self.address_id)
 
     def push(self, message: MessageStored) -> None:
         if message.entry <= self._cursor:
@@ -136,21 +136,21 @@ class GatewaySocket:
         self._status_due = True
         self._wake_pump()
 
-    def close(self, code: int, reason: str) -> None:
+    def close(self, reason: CloseReason) -> None:
         """Send the close frame; acks that arrive before the peer's answer still count."""
         if not self._serving:
-            self._goodbye = (code, reason)
+            self._goodbye = reason
         elif not self._closing:
             self._closing = True
-            SOCKETS_CLOSED.labels(reason).inc()
-            self._out.write(rfc6455.close(code, reason))
+            SOCKETS_CLOSED.labels(reason.text).inc()
+            self._out.write(rfc6455.close(*reason))
             self._heartbeat.stop()
             self._close_timer = self._loop.call_later(_CLOSE_TIMEOUT_SECS, self.abort)
 
     @property
     def has_pending_close(self) -> bool:
         """Whether it was closed before its upgrade because its session is over."""
-        return self._goodbye is not None and self._goodbye[0] in (CLOSE_DEVICE_REPLACED, CLOSE_SESSION_REVOKED)
+        return self._goodbye in (DEVICE_REPLACED, SESSION_REVOKED)
 
     def clear_pending_close(self) -> None:
         """Take back what makes `has_pending_close` true."""
@@ -194,11 +194,11 @@ class GatewaySocket:
         if acked is None:
             FRAMES_IGNORED.labels("foreign id").inc()
             return 0
-        return self._services.acks.add(self.user_id, *acked)
+        return self._services.acks.add(self.address_id, *acked)
 
     async def _write_acks(self) -> None:
         """Read no further: there are more acks than an inbox can hold. Redis is slow or the ids are made up."""
-        while not await self._services.acks.flush(self.user_id) and self._out.is_open:
+        while not await self._services.acks.flush(self.address_id) and self._out.is_open:
             await asyncio.sleep(_RETRY_SECS)
             self._heartbeat.heard_at = self._loop.time()  # it is not the peer who is silent
 
@@ -207,7 +207,7 @@ class GatewaySocket:
         already_said, self._closing = self._closing, True
         self._heartbeat.stop()  # no ping behind the close frame
         # Before the answer: who has it may be at another node in no time, and would get again what it acked.
-        await self._services.acks.flush(self.user_id)
+        await self._services.acks.flush(self.address_id)
         if already_said:
             return
         if last.type is WSMsgType.CLOSE:
@@ -242,7 +242,7 @@ class GatewaySocket:
             log.debug("a socket went away while it was written to")
         except Exception:
             log.exception("a socket cannot be served")
-            self.close(CLOSE_INTERNAL_ERROR, "internal error")
+            self.close(INTERNAL_ERROR)
         finally:
             self._pump_task = None
 
@@ -251,7 +251,7 @@ class GatewaySocket:
             return
         self._status_due = False
         try:
-            shortage = await self._services.keys.shortage(self.user_id)
+            shortage = await self._services.keys.shortage(self.address_id)
         except StoreUnavailable:
             self._status_due = True
             raise
@@ -265,7 +265,7 @@ class GatewaySocket:
         try:
             if self._begin_anew:
                 await self._return_to_start()
-            page = await messages.pending(self.user_id, self._cursor, options.page_size, _PAGE_MAX_BYTES)
+            page = await messages.pending(self.address_id, self._cursor, options.page_size, _PAGE_MAX_BYTES)
             if page.complete:
                 announced = START
         finally:
@@ -290,7 +290,7 @@ class GatewaySocket:
             StoreUnavailable: The acks cannot be written yet.
         """
         self._begin_anew, self._rereading = False, True
-        if not await self._services.acks.flush(self.user_id):
+        if not await self._services.acks.flush(self.address_id):
             self._begin_anew = True
             raise StoreUnavailable("acks cannot be written")
         self._cursor = START

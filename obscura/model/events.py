@@ -1,7 +1,4 @@
-"""What happens to an account, as the scripts publish it on the account's events channel.
-
-``<kind> <word>...``, for a message followed by a line feed and its bytes.
-"""
+"""What happens to an account, as its sockets are told: each step is published by the script that made it."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -39,26 +36,3 @@ class SessionEnded:
 
 
 Event = MessageStored | PreKeysLow | TakenOver | SessionEnded
-
-
-def parse_event(payload: bytes) -> Event | None:
-    """What a message of an account's events channel says; None for one that this version does not know."""
-    try:
-        return _parse(payload)
-    except ValueError:
-        return None
-
-
-def _parse(payload: bytes) -> Event | None:
-    head, has_body, body = payload.partition(b"\n")
-    match head.split(b" "):
-        case [b"message", entry, previous, sender]:
-            return MessageStored(EntryId.parse(entry), EntryId.parse(previous), sender, body if has_body else None)
-        case [b"pre-keys-low", count]:
-            return PreKeysLow(int(count))
-        case [b"takeover"]:
-            return TakenOver()
-        case [b"session-ended", session_id]:
-            return SessionEnded(UUID(session_id.decode()))
-        case _:
-            return None

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from uuid import uuid4
 
@@ -29,10 +29,9 @@ from obscura.http.cors import Cors
 from obscura.http.request_handling import AUTHENTICATE, CLIENT_OF
 from obscura.http.server import HttpServer
 from obscura.http.token_buckets import REFUSAL, LocalTokenBuckets, RateLimits
-from obscura.model.events import parse_event
 from obscura.node import parts
 from obscura.observability.metrics.delivery import ACKS_WAITING
-from obscura.observability.metrics.gateway import EVENT_GAPS, SOCKETS_LIMIT
+from obscura.observability.metrics.gateway import SOCKETS_LIMIT
 from obscura.observability.metrics.process import READY
 from obscura.observability.tracing import Tracing, make_tracing
 from obscura.redis_client.client import RedisClient
@@ -46,6 +45,7 @@ from obscura.settings.model import Settings
 from obscura.store import keyspace
 from obscura.store.accounts import AccountStore
 from obscura.store.attachments import AttachmentStore
+from obscura.store.events import EventDecoder
 from obscura.store.keys import KeyStore
 from obscura.store.messages import InboxLimits, MessageStore
 from obscura.store.rate_limits import Bucket, RateLimit
@@ -77,7 +77,7 @@ class Node:
         self._tracing: Tracing | None = None
         self._running = AsyncExitStack()  # what to stop, in the reverse order of its start
         self._stopping: asyncio.Task[None] | None = None
-        self._catch_up: GapRecovery | None = None
+        self._events = EventDecoder()
         self.api_port = self.management_port = 0
         self.redis_description = ""
 
@@ -142,7 +142,9 @@ class Node:
             self.redis_description = f"data in {settings.data_dir.absolute()}\nlook inside: {embedded.cli_line}"
         else:
             self.redis_description = "data in the Redis of OBSCURA_REDIS_URL"
-        self._database = RedisClient(url, self._id, settings.redis_wait_replicas, self._on_event, self._on_gap)
+        self._database = RedisClient(
+            url, self._id, settings.redis_wait_replicas, self._events.on_message, self._events.on_gap
+        )
         events = self._database.events
         self._hub = Hub(
             subscribe=lambda user_id: events.subscribe(keyspace.events(user_id)),
@@ -172,8 +174,9 @@ class Node:
 
         self._sessions = Sessions(SessionStore(commands, scripts), tokens, session_options)
         self._running.push_async_callback(self._sessions.stop)
-        self._catch_up = GapRecovery(self._hub, self._sessions.reload_ended, self._sessions.ended)
-        self._running.push_async_callback(self._catch_up.stop)
+        gap_recovery = GapRecovery(self._hub, self._sessions.reload_ended, self._sessions.ended)
+        self._running.push_async_callback(gap_recovery.stop)
+        self._events.hand_to(self._hub.dispatch, self._sessions.ended.add, gap_recovery.on_gap)
         self._keys = Keys(
             KeyStore(commands, scripts),
             self._sessions,
@@ -273,19 +276,6 @@ class Node:
                 return await self._blobs.is_available()
         except TimeoutError:
             return False
-
-    def _on_event(self, channel: str, payload: bytes) -> None:
-        if channel == keyspace.ENDED_SESSIONS:
-            self._sessions.note_ended(payload)
-        elif event := parse_event(payload):
-            self._hub.dispatch(keyspace.user_of_events(channel), event)
-
-    def _on_gap(self, channels: Collection[str]) -> None:
-        EVENT_GAPS.inc()
-        if self._catch_up is not None:  # else nobody is connected, and the ended sessions are yet to be loaded
-            self._catch_up.on_gap(
-                keyspace.user_of_events(channel) for channel in channels if channel != keyspace.ENDED_SESSIONS
-            )
 
 
 def _auth_bucket(settings: Settings) -> Bucket:

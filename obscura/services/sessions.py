@@ -198,11 +198,6 @@ class Sessions:
         """Have every node refuse the access tokens of these sessions, until the last has expired."""
         await self._enter(session_ids, self._rules.access_ttl_secs)
 
-    def note_ended(self, payload: bytes) -> None:
-        """Hear of sessions ended by any node: the message of the shared channel."""
-        until_secs, *session_ids = payload.decode().split(" ")
-        self.ended.add({UUID(session_id): int(until_secs) for session_id in session_ids})
-
     async def reload_ended(self) -> None:
         """Read the shared list, at the start and after a gap in the events."""
         self.ended.add(await self._store.ended_since(int(self._now())))

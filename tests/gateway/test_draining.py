@@ -1,10 +1,11 @@
-"""Goodbyes to many sockets, spread over a time."""
+"""Many sockets closed gradually, spread over a time."""
 
 import asyncio
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
-from obscura.gateway.draining import GOING_AWAY, close_gradually
+from obscura.gateway.close_codes import GOING_AWAY, CloseReason
+from obscura.gateway.draining import close_gradually
 from tests.gateway.test_hub import Listener
 from tests.support.waiting import eventually
 
@@ -13,16 +14,16 @@ SECS = 0.2
 
 @dataclass(eq=False)
 class Timed(Listener):
-    """A session that notes when it was told to go."""
+    """A socket that notes when it was told to go."""
 
     times: list[float] = field(default_factory=list)
 
-    def close(self, code: int, reason: str) -> None:
-        super().close(code, reason)
+    def close(self, reason: CloseReason) -> None:
+        super().close(reason)
         self.times.append(asyncio.get_running_loop().time())
 
 
-async def no_acks(_user_id: UUID) -> None:
+async def no_acks(_address_id: UUID) -> None:
     """There are none to write."""
 
 
@@ -53,15 +54,15 @@ async def test_without_sockets_it_takes_the_time_all_the_same() -> None:
     assert asyncio.get_running_loop().time() >= begin + SECS - 0.001
 
 
-async def test_acks_are_written_before_the_goodbye() -> None:
+async def test_acks_are_written_before_the_close() -> None:
     """Those of the socket's user, up to that moment."""
     session, flushed = Timed(uuid4()), []
 
-    async def flush(user_id: UUID) -> None:
-        flushed.append((user_id, list(session.told)))
+    async def flush(address_id: UUID) -> None:
+        flushed.append((address_id, list(session.told)))
 
     await close_gradually([session], flush, 0)
-    assert flushed == [(session.user_id, [])]
+    assert flushed == [(session.address_id, [])]
     assert session.told == [GOING_AWAY]
 
 
@@ -70,8 +71,8 @@ async def test_acks_that_hang_delay_nobody_else() -> None:
     stuck, others = Timed(uuid4()), [Timed(uuid4()) for _ in range(10)]
     gone = asyncio.Event()
 
-    async def flush(user_id: UUID) -> None:
-        if user_id == stuck.user_id:
+    async def flush(address_id: UUID) -> None:
+        if address_id == stuck.address_id:
             await gone.wait()
 
     leaving = asyncio.create_task(close_gradually([stuck, *others], flush, 0.05))

@@ -12,14 +12,14 @@ from tests.support.waiting import eventually
 ALICE, BOB, CAROL = uuid4(), uuid4(), uuid4()
 
 
-class Resumed(Hub):
-    """A hub that notes whom it was told to resume."""
+class RecordingHub(Hub):
+    """A hub that notes whom it was told to resync."""
 
     def __init__(self) -> None:
         self.told: list[set[UUID]] = []
 
-    def resync_after_gap(self, users: Iterable[UUID], ended: object) -> None:
-        self.told.append(set(users))
+    def resync_after_gap(self, address_ids: Iterable[UUID], ended: object) -> None:
+        self.told.append(set(address_ids))
 
 
 class Ended:
@@ -41,51 +41,51 @@ class Ended:
 
 async def test_the_ended_sessions_are_loaded_before_anybody_reads_again() -> None:
     """A session that ended meanwhile is closed, and reads nothing."""
-    hub, ended = Resumed(), Ended()
+    hub, ended = RecordingHub(), Ended()
     ended.may_load.clear()
-    catch_up = GapRecovery(hub, ended.load, ())
-    catch_up.on_gap([ALICE])
+    recovery = GapRecovery(hub, ended.load, ())
+    recovery.on_gap([ALICE])
     await eventually(lambda: ended.loads == 1)
     assert hub.told == []
     ended.may_load.set()
     await eventually(lambda: hub.told == [{ALICE}])
-    await catch_up.stop()
+    await recovery.stop()
 
 
 async def test_gaps_that_come_meanwhile_are_made_up_for_together() -> None:
     """One more load for all of them, after the one under way: that may have read too early."""
-    hub, ended = Resumed(), Ended()
+    hub, ended = RecordingHub(), Ended()
     ended.may_load.clear()
-    catch_up = GapRecovery(hub, ended.load, ())
-    catch_up.on_gap([ALICE])
+    recovery = GapRecovery(hub, ended.load, ())
+    recovery.on_gap([ALICE])
     await eventually(lambda: ended.loads == 1)
-    catch_up.on_gap([BOB])
-    catch_up.on_gap([CAROL, BOB])
+    recovery.on_gap([BOB])
+    recovery.on_gap([CAROL, BOB])
     ended.may_load.set()
     await eventually(lambda: hub.told == [{ALICE}, {BOB, CAROL}])
     assert ended.loads == 2
-    await catch_up.stop()
+    await recovery.stop()
 
 
 async def test_it_is_tried_until_redis_is_back() -> None:
     """Nobody is forgotten on the way."""
-    hub, ended = Resumed(), Ended(failures=2)
-    catch_up = GapRecovery(hub, ended.load, ())
-    catch_up.on_gap([ALICE])
+    hub, ended = RecordingHub(), Ended(failures=2)
+    recovery = GapRecovery(hub, ended.load, ())
+    recovery.on_gap([ALICE])
     await eventually(lambda: hub.told == [{ALICE}])
     assert ended.loads == 3
-    await catch_up.stop()
+    await recovery.stop()
 
 
 async def test_a_stop_leaves_nothing_behind() -> None:
     """In the middle of it, and for a gap that comes later."""
     before = asyncio.all_tasks()
-    hub, ended = Resumed(), Ended()
+    hub, ended = RecordingHub(), Ended()
     ended.may_load.clear()
-    catch_up = GapRecovery(hub, ended.load, ())
-    catch_up.on_gap([ALICE])
+    recovery = GapRecovery(hub, ended.load, ())
+    recovery.on_gap([ALICE])
     await eventually(lambda: ended.loads == 1)
-    await catch_up.stop()
-    catch_up.on_gap([BOB])
+    await recovery.stop()
+    recovery.on_gap([BOB])
     assert asyncio.all_tasks() == before
     assert hub.told == []

@@ -1,4 +1,4 @@
-"""Who hears of what: the sockets of a node by user."""
+"""Who hears of what: the sockets of a node by address."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from obscura.errors import StoreUnavailable
+from obscura.gateway.close_codes import CloseReason
 from obscura.gateway.hub import Hub
 from obscura.model.events import MessageStored, PreKeysLow, SessionEnded, TakenOver
 from obscura.model.message_ids import START, EntryId
@@ -18,9 +19,9 @@ MESSAGE = MessageStored(EntryId(1, 0), START, b"sender", b"body")
 
 @dataclass(eq=False)
 class Listener:
-    """A session that notes what it is told."""
+    """A socket that notes what it is told."""
 
-    user_id: UUID
+    address_id: UUID
     session_id: UUID = field(default_factory=uuid4)
     told: list[object] = field(default_factory=list)
 
@@ -33,11 +34,11 @@ class Listener:
     def resync(self) -> None:
         self.told.append("resync")
 
-    def close(self, code: int, reason: str) -> None:
-        self.told.append((code, reason))
+    def close(self, reason: CloseReason) -> None:
+        self.told.append(reason)
 
     def abort(self) -> None:
-        self.told.append("cut off")
+        self.told.append("abort")
 
 
 class Subscriptions:
@@ -49,14 +50,14 @@ class Subscriptions:
         self.confirmed = asyncio.Event()
         self.confirmed.set()
 
-    async def subscribe(self, user_id: UUID) -> None:
-        self.calls.append(("subscribe", user_id))
+    async def subscribe(self, address_id: UUID) -> None:
+        self.calls.append(("subscribe", address_id))
         await self.confirmed.wait()
         if self.is_away:
             raise StoreUnavailable
 
-    def unsubscribe(self, user_id: UUID) -> None:
-        self.calls.append(("unsubscribe", user_id))
+    def unsubscribe(self, address_id: UUID) -> None:
+        self.calls.append(("unsubscribe", address_id))
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def hub(subscriptions: Subscriptions) -> Hub:
     return Hub(subscriptions.subscribe, subscriptions.unsubscribe)
 
 
-async def test_an_event_reaches_the_sessions_of_its_user_alone(hub: Hub) -> None:
+async def test_an_event_reaches_the_sockets_of_its_address_alone(hub: Hub) -> None:
     """Each of them, and nobody else's."""
     first, second, other = Listener(ALICE), Listener(ALICE), Listener(BOB)
     for listener in (first, second, other):
@@ -81,9 +82,7 @@ async def test_an_event_reaches_the_sessions_of_its_user_alone(hub: Hub) -> None
     assert other.told == []
 
 
-async def test_a_session_hears_from_before_its_subscription_is_confirmed(
-    hub: Hub, subscriptions: Subscriptions
-) -> None:
+async def test_a_socket_hears_from_before_its_subscription_is_confirmed(hub: Hub, subscriptions: Subscriptions) -> None:
     """It is listed first, so that no event passes between the two."""
     subscriptions.confirmed.clear()
     listener = Listener(ALICE)
@@ -95,7 +94,7 @@ async def test_a_session_hears_from_before_its_subscription_is_confirmed(
     await joining
 
 
-async def test_a_takeover_closes_all_sessions_of_the_user(hub: Hub) -> None:
+async def test_a_takeover_closes_all_sockets_of_the_address(hub: Hub) -> None:
     """With 4001."""
     listeners = [Listener(ALICE), Listener(ALICE)]
     for listener in listeners:
@@ -104,7 +103,7 @@ async def test_a_takeover_closes_all_sessions_of_the_user(hub: Hub) -> None:
     assert [listener.told for listener in listeners] == [[(4001, "device replaced")]] * 2
 
 
-async def test_an_ended_session_is_closed_alone(hub: Hub) -> None:
+async def test_the_sockets_of_an_ended_session_are_closed_alone(hub: Hub) -> None:
     """With 4003."""
     ended, other = Listener(ALICE), Listener(ALICE)
     for listener in (ended, other):
@@ -114,7 +113,7 @@ async def test_an_ended_session_is_closed_alone(hub: Hub) -> None:
     assert other.told == []
 
 
-async def test_after_a_gap_ended_sessions_are_closed_and_others_read_again(hub: Hub) -> None:
+async def test_after_a_gap_sockets_of_ended_sessions_are_closed_and_others_read_again(hub: Hub) -> None:
     """What events would have told is made up for."""
     ended, other = Listener(ALICE), Listener(BOB)
     for listener in (ended, other):
@@ -124,7 +123,7 @@ async def test_after_a_gap_ended_sessions_are_closed_and_others_read_again(hub: 
     assert other.told == ["resync"]
 
 
-async def test_the_last_session_of_a_user_unsubscribes(hub: Hub, subscriptions: Subscriptions) -> None:
+async def test_the_last_socket_of_an_address_unsubscribes(hub: Hub, subscriptions: Subscriptions) -> None:
     """Not one before it."""
     first, second = Listener(ALICE), Listener(ALICE)
     await hub.join(first)
@@ -136,7 +135,7 @@ async def test_the_last_session_of_a_user_unsubscribes(hub: Hub, subscriptions: 
     assert hub.size == 0
 
 
-async def test_a_session_that_cannot_subscribe_is_not_listed(hub: Hub, subscriptions: Subscriptions) -> None:
+async def test_a_socket_that_cannot_subscribe_is_not_listed(hub: Hub, subscriptions: Subscriptions) -> None:
     """Its failure leaves no subscription behind, and takes none from others."""
     first, second = Listener(ALICE), Listener(ALICE)
     subscriptions.is_away = True
@@ -153,16 +152,16 @@ async def test_a_session_that_cannot_subscribe_is_not_listed(hub: Hub, subscript
     assert (first.told, second.told) == ([], [MESSAGE])
 
 
-@pytest.mark.parametrize("goodbye", ["close", "cut off"])
+@pytest.mark.parametrize("goodbye", ["close", "abort"])
 async def test_the_end_of_all_waits_until_all_have_left(hub: Hub, goodbye: str) -> None:
     """Not only told: gone."""
     listeners = [Listener(ALICE), Listener(BOB)]
     for listener in listeners:
         await hub.join(listener)
-    ending = asyncio.create_task(hub.close_all(1001, "bye") if goodbye == "close" else hub.abort_all())
+    ending = asyncio.create_task(hub.close_all(CloseReason(1001, "bye")) if goodbye == "close" else hub.abort_all())
     for listener in listeners:
         told = await eventually(lambda listener=listener: listener.told)
-        assert told == [(1001, "bye") if goodbye == "close" else "cut off"]
+        assert told == [(1001, "bye") if goodbye == "close" else "abort"]
         assert not ending.done()
         hub.leave(listener)
     await ending
