@@ -9,21 +9,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from obscura.bench.cpus import allowed_cpus, parse_cpus
+from obscura.bench.registry import MESSAGE_BYTES, SCENARIOS
 from obscura.client.target import Target
 
-SCENARIOS = {
-    "send": "POST messages; nobody receives them",
-    "relay": "send, deliver and ack messages; latency from end to end",
-    "backlog": "fill the inboxes of N users, connect them all, drain, ack",
-    "bundles": "register users and fetch their pre-key bundles",
-    "idle": "open N sockets and leave them alone; with --pid, what each costs the server",
-    "login": "log in with a password",
-    "attachments": "upload attachments and download them again",
-    "mixed": "all of the above at once, mostly relayed messages",
-    "echo": "frames to a socket that sends them back (a reference, only with --reference)",
-}
-_DEFAULT_SIZES_BYTES = {"attachments": 2**20}
-_MESSAGE_BYTES = 512
 _MIN_SIZE_BYTES = 16  # room for what tells one message from another
 
 EPILOG = """\
@@ -77,11 +65,11 @@ class Options:
 
     def processes_for(self, scenario: str) -> int:
         """As many as were asked for, as long as each has something to do."""
-        scarce = [self.users, self.concurrency] + ([self.sockets] if scenario == "idle" else [])
+        scarce = [self.users, self.concurrency] + ([self.sockets] if SCENARIOS[scenario].opens_sockets else [])
         return min(self.processes, *scarce)
 
     def size_bytes_for(self, scenario: str) -> int:
-        return self.size_bytes or _DEFAULT_SIZES_BYTES.get(scenario, _MESSAGE_BYTES)
+        return self.size_bytes or SCENARIOS[scenario].size_bytes
 
 
 def _part(count: int, index: int, of: int) -> int:
@@ -144,7 +132,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    listed = "\n".join(f"  {name:12} {meaning}" for name, meaning in SCENARIOS.items())
+    listed = "\n".join(f"  {name:12} {entry.meaning}" for name, entry in SCENARIOS.items())
     parser = _Parser(
         prog="obscura bench",
         description=f"Load a relay and account for every message.\n\nscenarios (default: relay):\n{listed}",
@@ -159,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--timeout", type=_seconds, default=10.0, metavar="SECS", help="how long to wait for what is due (10)")
     add("--rate", type=_seconds, metavar="N", help="operations a second, started on time: an open loop")
     add("--concurrency", type=_count, default=64, metavar="N", help="connections, and operations at a time (64)")
-    add("--size", type=_size, metavar="BYTES", help=f"of a message ({_MESSAGE_BYTES}) or an attachment (1 MiB)")
+    add("--size", type=_size, metavar="BYTES", help=f"of a message ({MESSAGE_BYTES}) or an attachment (1 MiB)")
     add("--users", type=_count, default=20, metavar="N", help="to register (20)")
     add("--sockets", type=_count, default=100, metavar="N", help="to open, in idle (100), spread over the users")
     add("--pending", type=_count, default=1000, metavar="N", help="messages for each user, in backlog (1000)")

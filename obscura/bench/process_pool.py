@@ -13,7 +13,7 @@ from obscura.bench.cpus import format_cpus
 from obscura.bench.errors import BenchError
 from obscura.bench.options import Options
 from obscura.bench.recorder import Interval, now
-from obscura.bench.registry import MAKERS
+from obscura.bench.registry import load
 from obscura.bench.result import Result
 from obscura.bench.server_process import usage
 from obscura.bench.users import User
@@ -35,7 +35,7 @@ def run(scenario: str, options: Options, users: list[User] | None, on_second: Li
     """
     result = Result(
         scenario,
-        MAKERS[scenario].operations,
+        load(scenario).operations,
         _as_json(scenario, options),
         None if options.cpus is None else format_cpus(options.cpus),
     )

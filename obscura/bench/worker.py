@@ -18,7 +18,7 @@ from obscura.bench.errors import BenchError, ExchangeError
 from obscura.bench.message_tracker import MessageCounts
 from obscura.bench.options import Options
 from obscura.bench.recorder import Interval, Window, now
-from obscura.bench.registry import MAKERS, UNTIMED
+from obscura.bench.registry import SCENARIOS, load
 from obscura.bench.scenario_context import Scenario, ScenarioContext
 from obscura.bench.users import User, fake_users, register_all
 
@@ -103,7 +103,7 @@ async def _serve(pipe: Connection, job: Job) -> None:
         context.users = fake_users(options.users)
     elif job.users is None:
         context.users = await register_all(options.users, context.connect, lasts_secs)
-    scenario = MAKERS[job.scenario](context)
+    scenario = load(job.scenario)(context)
     await scenario.prepare()
     pipe.send(Ready())
     go = await _receive(pipe)
@@ -154,7 +154,7 @@ async def _tick(pipe: Connection, context: ScenarioContext) -> None:
 
 def window_for(scenario: str, options: Options, start: float) -> Window:
     """When a scenario loads, from ``start`` on."""
-    if scenario in UNTIMED:
+    if not SCENARIOS[scenario].is_timed:
         return Window(start, start, float("inf"))
     measured_from = start + options.warmup_secs
     return Window(start, measured_from, measured_from + options.duration_secs)
