@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
@@ -15,9 +15,19 @@ from tests.support.client import Api
 from tests.support.limits import NO_LIMITS
 from tests.support.redis import RedisServer
 
+if TYPE_CHECKING:
+    from xdist.scheduler import LoadScopeScheduling
+
 JWT_SECRET = "a secret of the tests that is long enough"
 
 StartNode = Callable[..., Awaitable[Node]]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "LoadScopeScheduling":
+    from tests.support.scheduling import LongestFirst
+
+    return LongestFirst(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -19,11 +19,11 @@ from obscura.settings.model import SETTINGS
 from obscura.store import keyspace
 from obscura.v1.obscura_pb2 import WebSocketFrame
 from tests.conftest import StartNode
-from tests.support.balancers import free_port
 from tests.support.chromium import Browser, Page, chromium
 from tests.support.client import Api, ack_frame, encrypted
 from tests.support.keys import Device, encode
 from tests.support.limits import NO_LIMITS
+from tests.support.ports import free_port
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 

@@ -20,6 +20,7 @@ from tests.conftest import StartNode
 from tests.support.client import Api
 from tests.support.faulty_relay import STALL_SECS, FaultyRelay
 from tests.support.limits import NO_LIMITS
+from tests.support.processes import descendants_of, is_running
 from tests.support.waiting import eventually
 
 DEADLINE_SECS = 40.0
@@ -284,7 +285,7 @@ async def test_no_token_shows(node: Node) -> None:
     run = asyncio.create_task(bench("relay", "--url", url(node), *SHORT, "--duration", "2"))
     commands = set[str]()
     while not run.done():
-        commands |= command_lines_of_benches()
+        commands |= set(descendants_of(os.getpid()).values())
         await asyncio.sleep(0.05)
     assert any("spawn_main" in command for command in commands)
     assert (await run).code == 0
@@ -299,7 +300,7 @@ async def test_no_process_outlives_the_command(node: Node, number: signal.Signal
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")  # the first one is multiprocessing's own
     try:
-        workers = await eventually(lambda: [Path("/proc") / pid for pid in children.read_text().split()][1:])
+        workers = await eventually(lambda: [int(pid) for pid in children.read_text().split()][1:])
         process.send_signal(number)
         async with asyncio.timeout(DEADLINE_SECS):
             assert await process.wait() == (1 if number == signal.SIGTERM else -number)
@@ -308,25 +309,6 @@ async def test_no_process_outlives_the_command(node: Node, number: signal.Signal
             process.kill()
             await process.wait()
     await eventually(lambda: not any(is_running(worker) for worker in workers))
-
-
-def is_running(process: Path) -> bool:
-    try:
-        return " Z " not in (process / "stat").read_text()  # where nobody collects orphans they stay as zombies
-    except OSError:
-        return False
-
-
-def command_lines_of_benches() -> set[str]:
-    found = set()
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue  # it has ended
-        if "bench" in command or "spawn_main" in command:
-            found.add(command)
-    return found
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,13 @@ from tests.support.balancers import (
     Balance,
     Ports,
     find_program,
-    free_port,
     haproxy,
     haproxy_environ,
     nginx,
     nginx_config,
 )
 from tests.support.client import Api, encrypted
+from tests.support.ports import free_port
 from tests.support.redis import RedisServer
 from tests.support.served import Served, serve
 from tests.support.waiting import eventually

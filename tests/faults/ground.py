@@ -11,7 +11,7 @@ from random import Random
 from tests.faults.account import Door
 from tests.faults.crowd import RATE_PER_SEC, SIZE, Crowd
 from tests.faults.nodes import ServedNode
-from tests.support.balancers import free_port
+from tests.support.ports import free_port
 from tests.support.proxy import Proxy
 from tests.support.redis7 import ClusterRedis, RedisProcess, SentinelRedis
 from tests.support.waiting import eventually

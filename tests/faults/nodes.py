@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.http import ask_once
-from tests.support.balancers import CONFIG, find_program, free_port, haproxy_environ
+from tests.support.balancers import CONFIG, find_program, haproxy_environ
 from tests.support.limits import NO_LIMITS
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 JWT_SECRET = "a secret of the fault suite that is long enough"

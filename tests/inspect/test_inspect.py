@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from io import StringIO
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
@@ -229,7 +229,7 @@ async def test_the_name_confirms(run: Inspect, alice: User, command: str) -> Non
 
 
 @pytest.mark.parametrize("command", ["user", "inbox", "sessions", "end-sessions", "delete-user"])
-@pytest.mark.parametrize("user", ["nobody at all", str(uuid4())])
+@pytest.mark.parametrize("user", ["nobody at all", "6f1d9a52-3c1e-4d5b-9a70-0f4f6a2c8e11"])
 async def test_an_unknown_user_is_one_sentence(run: Inspect, command: str, user: str) -> None:
     """By name or by id: exit code 1."""
     assert (await run(command, user, "--yes")).refusal == f"there is no user {user!r}"

@@ -11,7 +11,7 @@ from obscura.redis_client.commands import Standalone
 from obscura.redis_client.endpoints import StaticEndpoint
 from obscura.redis_client.requirements import check_info, check_servers
 from obscura.redis_client.slot_map import SLOTS
-from tests.support.balancers import free_port
+from tests.support.ports import free_port
 from tests.support.redis import RedisServer
 
 BUS_OFFSET = 10_000  # how far the port of the Cluster's bus lies from the other one; Redis 6.2 knows no option for it

@@ -10,9 +10,9 @@ import pytest
 
 from obscura.errors import StartupError, StoreUnavailable
 from obscura.redis_client.endpoints import SentinelEndpoint
-from tests.support.balancers import free_port
 from tests.support.groups import Ear, listening, started
 from tests.support.inspection import metric
+from tests.support.ports import free_port
 from tests.support.redis7 import MASTER_NAME, RedisProcess, SentinelProcess, SentinelRedis
 from tests.support.waiting import eventually
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -29,11 +30,6 @@ def find_program(name: str) -> str:
         give_up = pytest.fail if os.environ.get("CI") else pytest.skip
         give_up(f"there is no {name} on this machine")
     return found
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def haproxy_environ(port: int, nodes: Sequence[Ports]) -> dict[str, str]:

@@ -19,6 +19,14 @@ def children_of(pid: int) -> dict[int, str]:
     return children
 
 
+def descendants_of(pid: int) -> dict[int, str]:
+    """The command lines of its children, of theirs, and so on, by pid."""
+    found = children_of(pid)
+    for child in list(found):
+        found |= descendants_of(child)
+    return found
+
+
 def workers_of(pid: int) -> set[int]:
     """The workers of a supervisor."""
     return {child for child, command in children_of(pid).items() if "obscura.processes.worker" in command}
@@ -33,7 +41,7 @@ def is_running(pid: int) -> bool:
     """Whether there is such a process that has not ended."""
     try:
         return not re.search(r"^State:\tZ", about(pid, "status"), re.MULTILINE)
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it ended before, or while it was read
         return False
 
 

@@ -16,6 +16,7 @@ import botocore.session
 from aiobotocore.session import get_session
 
 from obscura.blobs.s3 import S3Bucket
+from tests.support.ports import free_port
 
 DEADLINE_SECS = 20.0
 ACCESS_KEY, SECRET_KEY = "test-access", "test-secret-key"
@@ -118,9 +119,3 @@ class S3Server:
         except OSError:
             return False
         return True
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
