@@ -1,4 +1,4 @@
-"""What every process of a node does alike: its event loop, its signals, its open files."""
+"""What every process does alike: its event loop, its end by a signal, its limit of open files."""
 
 import asyncio
 import logging
@@ -18,24 +18,24 @@ else:
 
 log = logging.getLogger(__name__)
 
-LAST_WORDS = signal.SIGUSR1
-"""Has a worker write what each of its threads is at, though its event loop hangs."""
+STACK_DUMP_SIGNAL = signal.SIGUSR1
+"""Has a worker write the stack of each of its threads, even while its event loop hangs."""
 
 _OTHER_FILES = 200  # open beside one per socket: other requests, Redis, logs
 
 
-class Server(Protocol):
-    """What is started and stopped: a node, or the supervisor of several processes."""
+class Startable(Protocol):
+    """What is started and stopped: a node, or the supervisor of its workers."""
 
     async def start(self) -> None:
         """Come up whole, or leave nothing running."""
 
     async def stop(self) -> None:
-        """Leave; may be repeated."""
+        """End in good order; may be repeated."""
 
 
-async def run_until_signalled(server: Server, on_started: Callable[[], None]) -> None:
-    """Run a server until the first SIGINT or SIGTERM.
+async def run_until_signalled(node: Startable, on_started: Callable[[], None]) -> None:
+    """Start a node, run it until the first SIGINT or SIGTERM, and stop it.
 
     Raises:
         StartupError: It cannot start.
@@ -46,20 +46,20 @@ async def run_until_signalled(server: Server, on_started: Callable[[], None]) ->
     assert task is not None
     signalled = asyncio.Event()
 
-    def leave() -> None:
+    def on_signal() -> None:
         signalled.set()  # before Python 3.12 asyncio.wait_for, as in redis-py, may lose a cancellation while it starts
         task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, leave)
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
     try:
-        await server.start()
+        await node.start()
         on_started()
         await signalled.wait()
     except asyncio.CancelledError:
         task.uncancel()
     finally:
-        await server.stop()
+        await node.stop()
 
 
 def raise_open_files_limit() -> None:
@@ -70,7 +70,7 @@ def raise_open_files_limit() -> None:
 
 
 def warn_of_few_open_files(max_sockets: int) -> None:
-    """Say so if a process may not open as many files as it may have sockets."""
+    """Log a warning if this process may not open as many files as it may have sockets."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit != resource.RLIM_INFINITY and limit < max_sockets + _OTHER_FILES:
         log.warning(

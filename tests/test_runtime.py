@@ -1,4 +1,4 @@
-"""A server that is run until a signal."""
+"""What every process does alike: here, that a node runs until a signal."""
 
 import asyncio
 import os

@@ -1,8 +1,8 @@
-"""The figures of several processes as those of one node.
+"""The metrics of several processes as those of one node.
 
 Counters, histograms and summaries add up, and never go back: what a process had counted
 before it died is kept. Gauges add up too, as sockets and waiting jobs do, but for those
-of which a sum says nothing (see `_FOLDS`). The dead have none.
+of which a sum says nothing (see `_GAUGE_AGGREGATIONS`). The dead have none.
 
 Each worker counts in its own memory and is asked when somebody scrapes. prometheus_client's
 own way, files that all processes share, would cost every count of every request a lock
@@ -16,15 +16,15 @@ from prometheus_client import Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-Fold = Callable[[float, float], float]
+Aggregation = Callable[[float, float], float]
 Labels = tuple[tuple[str, str], ...]
 Figures = dict[tuple[str, str, Labels], float]
 """Values by family, sample and labels."""
 
 _ACCUMULATED = frozenset({"counter", "histogram", "summary"})
 
-# Gauges that are not added, by the end of their name; the first that fits counts.
-_FOLDS: tuple[tuple[str, Fold], ...] = (
+# How gauges that are not added become one, by the end of their name; the first that fits counts.
+_GAUGE_AGGREGATIONS: tuple[tuple[str, Aggregation], ...] = (
     ("_info", max),  # always 1: it says what runs, not how many
     ("_created", min),  # a time: since when the node has counted
     ("_start_time_seconds", min),  # likewise
@@ -38,12 +38,12 @@ _FOLDS: tuple[tuple[str, Fold], ...] = (
 
 
 class MetricsAggregator:
-    """What the processes of a node said last, and what those that are gone had counted."""
+    """Adds up what the processes of a node said last, and what those that are gone had counted."""
 
     def __init__(self) -> None:
         self._families: dict[str, tuple[str, str]] = {}  # type and documentation by name
         self._current: dict[int, Figures] = {}
-        self._kept: Figures = {}
+        self._of_the_gone: Figures = {}
 
     def update(self, process: int, text: str) -> None:
         """Take what a process says now, in Prometheus's text format, in place of what it said before."""
@@ -54,21 +54,21 @@ class MetricsAggregator:
                 figures[family.name, sample.name, tuple(sorted(sample.labels.items()))] = sample.value
         self._current[process] = figures
 
-    def retire(self, process: int) -> None:
-        """A process has ended: keep what it had counted, forget the rest. One that said nothing is no matter."""
+    def remove_process(self, process: int) -> None:
+        """Keep what a process that has ended had counted, and forget its gauges. Does nothing for an unknown one."""
         for key, value in self._current.pop(process, {}).items():
             if self._families[key[0]][0] in _ACCUMULATED:
-                self._kept[key] = self._kept.get(key, 0.0) + value
+                self._of_the_gone[key] = self._of_the_gone.get(key, 0.0) + value
 
     def text(self) -> bytes:
         """All of it in Prometheus's text format."""
         return generate_latest(_Merged(self._metrics()))
 
     def _metrics(self) -> Iterator[Metric]:
-        merged = dict(self._kept)
+        merged = dict(self._of_the_gone)
         for figures in self._current.values():
             for key, value in figures.items():
-                merged[key] = self._fold(key[0])(merged[key], value) if key in merged else value
+                merged[key] = self._aggregation_of(key[0])(merged[key], value) if key in merged else value
         by_family: dict[str, Metric] = {}
         for (name, sample, labels), value in merged.items():
             if name not in by_family:
@@ -77,11 +77,11 @@ class MetricsAggregator:
             by_family[name].add_sample(sample, dict(labels), value)
         return iter(by_family.values())
 
-    def _fold(self, family: str) -> Fold:
+    def _aggregation_of(self, family: str) -> Aggregation:
         if self._families[family][0] not in _ACCUMULATED:
-            for end, fold in _FOLDS:
-                if family.endswith(end):
-                    return fold
+            for suffix, aggregation in _GAUGE_AGGREGATIONS:
+                if family.endswith(suffix):
+                    return aggregation
         return add
 
 
@@ -93,8 +93,8 @@ class _Merged(Collector):
         return self._metrics
 
 
-def counted(text: str) -> str:
-    """Leave out our own gauges: a process that serves nobody has none to tell, only zeros."""
+def without_gauges(text: str) -> str:
+    """Leave our own gauges out of a process's metrics: one that serves nobody would only report zeros."""
     ours = [
         family
         for family in text_string_to_metric_families(text)

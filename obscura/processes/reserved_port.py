@@ -34,14 +34,14 @@ class ReservedPort:
             try:
                 for family, address in _addresses(host, port):
                     with socket.socket(family) as claim:
-                        self._claim(claim, address)
-                        self._hold(bound.enter_context(socket.socket(family)), claim)
+                        self._listen_exclusively(claim, address)
+                        self._bind_shared(bound.enter_context(socket.socket(family)), claim)
             except OSError as error:
                 reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
                 raise StartupError(f"cannot listen on {host} port {port}: {str(reason).lower()}") from error
             self._bound = bound.pop_all()
 
-    def _claim(self, claim: socket.socket, address: tuple[Any, ...]) -> None:
+    def _listen_exclusively(self, claim: socket.socket, address: tuple[Any, ...]) -> None:
         """Take the port as its only owner. Of two that try at the same moment one fails, or both."""
         _prepare(claim)
         claim.bind((address[0], self.port, *address[2:]))  # which two may do while nobody listens
@@ -49,18 +49,18 @@ class ReservedPort:
         self.port = claim.getsockname()[1]
 
     @staticmethod
-    def _hold(door: socket.socket, claim: socket.socket) -> None:
-        """Bind ``door`` to the port of ``claim``, which may be closed then."""
+    def _bind_shared(holder: socket.socket, claim: socket.socket) -> None:
+        """Bind ``holder`` to the port of ``claim``, which may be closed then."""
         assert _SHARED is not None
-        _prepare(door)
-        for one in (claim, door):
+        _prepare(holder)
+        for one in (claim, holder):
             one.setsockopt(socket.SOL_SOCKET, _SHARED, 1)
-        door.bind(claim.getsockname())
-        # From now on it shares with those alone that share, as workers do, though it does not listen.
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        holder.bind(claim.getsockname())
+        # From now on only sockets that ask to share the port get it, as those of workers do.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
 
     def close(self) -> None:
-        """Give it up. Who listens on it goes on."""
+        """Give the port up. Who listens on it goes on listening."""
         self._bound.close()
 
 
@@ -69,8 +69,8 @@ def _addresses(host: str, port: int) -> Sequence[tuple[int, tuple[Any, ...]]]:
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
 
-def _prepare(door: socket.socket) -> None:
+def _prepare(unbound: socket.socket) -> None:
     # Connections of an earlier run that linger are not in the way.
-    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if door.family == socket.AF_INET6:
-        door.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    unbound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if unbound.family == socket.AF_INET6:
+        unbound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

@@ -16,9 +16,9 @@ from obscura.data_dir import load_or_create_jwt_secret
 from obscura.embedded_redis.server import EmbeddedRedis
 from obscura.errors import StartupError
 from obscura.http.server import HttpServer
-from obscura.processes.metrics_aggregator import MetricsAggregator, counted
+from obscura.processes.metrics_aggregator import MetricsAggregator, without_gauges
 from obscura.processes.reserved_port import ReservedPort
-from obscura.processes.worker_config import Assignment
+from obscura.processes.worker_config import WorkerConfig
 from obscura.processes.worker_slot import WorkerSlot
 from obscura.settings.model import Settings
 
@@ -41,7 +41,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._draining = False
-        self._seats: list[WorkerSlot] = []
+        self._slots: list[WorkerSlot] = []
         self._metrics = MetricsAggregator()
         self._running = AsyncExitStack()  # what to stop, in the reverse order of its start
         self._stopping: asyncio.Task[None] | None = None
@@ -68,7 +68,7 @@ class Supervisor:
         log.info("all workers have started", extra={"workers": settings.workers, **ports})
 
     async def stop(self) -> None:
-        """Be not ready at once, have all workers leave, and end.
+        """Be not ready at once, stop all workers, and end.
 
         Takes the drain time, and then at most the shutdown timeout and a little. Safe to call
         again. When it is cancelled the workers have a second.
@@ -105,47 +105,47 @@ class Supervisor:
         self.management_port = server.port
 
     async def _start_workers(self, settings: Settings) -> None:
-        self._seats = [
-            WorkerSlot(Assignment(number, settings), self._metrics) for number in range(1, settings.workers + 1)
+        self._slots = [
+            WorkerSlot(WorkerConfig(number, settings), self._metrics) for number in range(1, settings.workers + 1)
         ]
         self._running.push_async_callback(self._stop_workers)
         async with asyncio.TaskGroup() as starts:
-            started = [starts.create_task(_refusal(seat)) for seat in self._seats]
-        for refusal in filter(None, (task.result() for task in started)):
-            raise refusal
+            started = [starts.create_task(_start_error(slot)) for slot in self._slots]
+        for error in filter(None, (task.result() for task in started)):
+            raise error
 
     async def _stop_workers(self) -> None:
         settings = self._settings
-        patience_secs = settings.drain_secs + settings.shutdown_timeout_secs + _LATE_END_SECS
-        await asyncio.gather(*(seat.stop(patience_secs) for seat in self._seats))
+        timeout_secs = settings.drain_secs + settings.shutdown_timeout_secs + _LATE_END_SECS
+        await asyncio.gather(*(slot.stop(timeout_secs) for slot in self._slots))
 
     async def _readiness(self) -> Mapping[str, str]:
         """A part is well if every worker says so; the whole is ready only with all of them there."""
         settings = self._settings
         checks_secs = max(settings.health_db_timeout_ms, settings.storage_health_timeout_ms) / 1000
-        asked = [seat.ask("readiness", checks_secs + _LATE_ANSWER_SECS) for seat in self._seats]
+        asked = [slot.ask("readiness", checks_secs + _LATE_ANSWER_SECS) for slot in self._slots]
         said = await asyncio.gather(*asked, return_exceptions=True)
         answers = [one for one in said if not isinstance(one, BaseException)]
-        parts = {part: _joint([answer[part] for answer in answers]) for part in _PARTS}
+        parts = {part: _joint_status([answer[part] for answer in answers]) for part in _PARTS}
         serving = sum(answer["status"] != "draining" for answer in answers)
         status = status_of(parts) if serving == settings.workers else "error"
         whole = {"status": "draining" if self._draining else status, **parts}
         return {**whole, "workers": f"{serving} of {settings.workers}"}
 
     async def _all_metrics(self) -> bytes:
-        await asyncio.gather(*(seat.update_metrics() for seat in self._seats))
-        self._metrics.update(os.getpid(), counted((await own_metrics()).decode()))
+        await asyncio.gather(*(slot.update_metrics() for slot in self._slots))
+        self._metrics.update(os.getpid(), without_gauges((await own_metrics()).decode()))
         return self._metrics.text()
 
 
-def _joint(results: list[str]) -> str:
+def _joint_status(results: list[str]) -> str:
     return "ok" if results and all(result == "ok" for result in results) else "error"
 
 
-async def _refusal(seat: WorkerSlot) -> StartupError | None:
+async def _start_error(slot: WorkerSlot) -> StartupError | None:
     """Start a worker; returns why it cannot."""
     try:
-        await seat.start()
+        await slot.start()
     except StartupError as error:
         return error
     return None

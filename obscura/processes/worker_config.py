@@ -1,4 +1,4 @@
-"""What each process of a node gets: its settings, and its share of what the node may admit.
+"""What each worker of a node gets: the settings, and its part of what the node may admit.
 
 The kernel hands a new connection to any of the processes, so one may be full while another
 has room: a client can be refused a little before the node's limit, and never comes in
@@ -15,20 +15,20 @@ from obscura.settings.model import SETTINGS, Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Assignment:
+class WorkerConfig:
     """The first thing a worker is told.
 
     Attributes:
         number: Which worker it is, from 1.
-        settings: Those of the whole node, with the port, the Redis and the secret that it has.
+        node_settings: Those of the whole node, with the port, the Redis and the secret that it has.
     """
 
     number: int
-    settings: Settings
+    node_settings: Settings
 
     def to_json(self) -> bytes:
         """One line, secrets included."""
-        return orjson.dumps({"number": self.number, "settings": self.settings.model_dump(mode="json")})
+        return orjson.dumps({"number": self.number, "settings": self.node_settings.model_dump(mode="json")})
 
     @classmethod
     def from_json(cls, line: bytes) -> Self:
@@ -36,12 +36,12 @@ class Assignment:
         return cls(values["number"], Settings.model_validate(values["settings"]))
 
     @property
-    def share(self) -> Settings:
+    def worker_settings(self) -> Settings:
         """The settings this worker runs with. Those of all workers together admit what the node may."""
-        settings = self.settings
-        return settings.model_copy(
+        node = self.node_settings
+        return node.model_copy(
             update={
-                name: part_of(getattr(settings, name), setting.divided, self.number, settings.workers)
+                name: part_of(getattr(node, name), setting.divided, self.number, node.workers)
                 for name, setting in SETTINGS.items()
                 if setting.divided
             }

@@ -1,15 +1,15 @@
-"""One worker: a process that serves as one of several, told what to do through its standard input.
+"""The program of a worker: a process that serves as one of several, told what to do through its standard input.
 
-That is one end of a socket pair; the supervisor has the other. Down come the assignment
+That is one end of a socket pair; the supervisor has the other. Down come the configuration
 and then questions, up go the answers, one JSON value a line:
 
-    {"number": 1, "settings": {...}}       the assignment, secrets included
+    {"number": 1, "settings": {...}}       the configuration, secrets included
     {"started": true}                      or {"refused": "<why it cannot start>"}
     {"id": 7, "question": "readiness"}     or "metrics", or "alive"
     {"id": 7, "answer": ...}               as soon as it is known, whatever was asked before
 
 Nobody else can read it, and nothing of it shows in a process list. It ends with the
-supervisor, however that ends: then the worker leaves as on SIGTERM.
+supervisor, however that ends: then the worker stops as on SIGTERM.
 """
 
 import asyncio
@@ -27,8 +27,9 @@ from obscura.api.management import own_metrics
 from obscura.errors import StartupError
 from obscura.node.node import Node
 from obscura.observability.logs import set_up_logging
-from obscura.processes.worker_config import Assignment
-from obscura.runtime import LAST_WORDS, new_event_loop, run_until_signalled, warn_of_few_open_files
+from obscura.processes.worker_config import WorkerConfig
+from obscura.runtime import STACK_DUMP_SIGNAL, new_event_loop, run_until_signalled, warn_of_few_open_files
+from obscura.tasks import end_tasks
 
 log = logging.getLogger(__name__)
 
@@ -39,48 +40,47 @@ Answers = Mapping[str, Callable[[], Awaitable[object]]]
 
 
 def main() -> int:
-    """Serve until told to leave; returns the exit code."""
+    """Serve until told to stop; returns the exit code."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that goes is the supervisor's affair
-    faulthandler.register(LAST_WORDS)
+    faulthandler.register(STACK_DUMP_SIGNAL)
     channel = socket.socket(fileno=os.dup(_STDIN))
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            return runner.run(_work(channel))
+            return runner.run(_serve(channel))
     except asyncio.CancelledError:
         return 1
 
 
-async def _work(channel: socket.socket) -> int:
+async def _serve(channel: socket.socket) -> int:
     reader, writer = await asyncio.open_unix_connection(sock=channel, limit=_MAX_LINE_BYTES)
     line = await reader.readline()
     if not line:
         return 1  # the supervisor is gone already
-    assignment = Assignment.from_json(line)
-    settings = assignment.share
+    config = WorkerConfig.from_json(line)
+    settings = config.worker_settings
     set_up_logging(settings.log_level, settings.log_format)
-    _number_log_lines(assignment.number)
+    _number_log_lines(config.number)
     node = Node(settings, is_worker=True)
     answers: Answers = {"readiness": node.readiness, "metrics": _metrics, "alive": _alive}
     answering = asyncio.create_task(_answer(reader, writer, answers))
 
     def on_started() -> None:
         warn_of_few_open_files(settings.max_sockets)
-        _tell(writer, {"started": True})
+        _send(writer, {"started": True})
 
     try:
         await run_until_signalled(node, on_started)
     except StartupError as error:
-        _tell(writer, {"refused": str(error)})
+        _send(writer, {"refused": str(error)})
         return 1
     finally:
-        answering.cancel()
-        await asyncio.gather(answering, return_exceptions=True)
+        await end_tasks(answering)
         writer.close()
     return 0
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: Answers) -> None:
-    """Answer until there is nobody to ask any more, and leave then."""
+    """Answer questions until the supervisor is gone, and then stop this process."""
     try:
         async with asyncio.TaskGroup() as answering:
             while line := await reader.readline():
@@ -94,10 +94,10 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, an
 
 
 async def _answer_one(writer: asyncio.StreamWriter, asked: Mapping[str, Any], answers: Answers) -> None:
-    _tell(writer, {"id": asked["id"], "answer": await answers[asked["question"]]()})
+    _send(writer, {"id": asked["id"], "answer": await answers[asked["question"]]()})
 
 
-def _tell(writer: asyncio.StreamWriter, message: object) -> None:
+def _send(writer: asyncio.StreamWriter, message: object) -> None:
     writer.write(orjson.dumps(message) + b"\n")
 
 

@@ -1,4 +1,4 @@
-"""A worker as its supervisor sees it: a process to start, to ask, to stop and to wait for."""
+"""A worker as its supervisor sees it: a process to start, to ask, to signal and to wait for."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ from typing import Any, Self
 import orjson
 
 from obscura.errors import StartupError, WorkerUnresponsive
-from obscura.processes.worker_config import Assignment
+from obscura.processes.worker_config import WorkerConfig
 from obscura.settings.fields import ENV_PREFIX
 from obscura.tasks import end_tasks
 
@@ -22,23 +22,23 @@ _MAX_LINE_BYTES = 2**24  # the metrics of one process
 _START_SECS = 60.0  # much more than the busiest machine takes
 
 
-class Child:
-    """One worker process, from its start to its end. `worker.py` says what is spoken with it.
+class WorkerProcess:
+    """One worker process, from its start to its end. `worker_main.py` says what is spoken with it.
 
     Attributes:
-        lines_heard: How many lines it has said, whatever they were. One that hangs says none.
+        messages_received: How many messages it has sent, whatever they were. One that hangs sends none.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, channel: tuple[asyncio.StreamReader, asyncio.StreamWriter]):
         self._process = process
         self._reader, self._writer = channel
         self._ids = count()
-        self._asked: dict[int, asyncio.Future[Any]] = {}
-        self._listening: asyncio.Task[None] | None = None
-        self.lines_heard = 0
+        self._unanswered: dict[int, asyncio.Future[Any]] = {}
+        self._receiving: asyncio.Task[None] | None = None
+        self.messages_received = 0
 
     @classmethod
-    async def spawn(cls, assignment: Assignment) -> Self:
+    async def spawn(cls, config: WorkerConfig) -> Self:
         """Start a process and tell it what to do.
 
         Its environment has none of our settings: it gets them, and the secrets among
@@ -51,7 +51,7 @@ class Child:
         try:
             process = await asyncio.create_subprocess_exec(
                 *_COMMAND,
-                f"obscura worker {assignment.number}",  # for who looks at the process list
+                f"obscura worker {config.number}",  # to be read in the process list
                 stdin=theirs.fileno(),
                 env=environ,
                 start_new_session=True,  # Ctrl-C is for the supervisor, who tells the workers
@@ -62,14 +62,14 @@ class Child:
             raise
         finally:
             theirs.close()
-        channel[1].write(assignment.to_json() + b"\n")
+        channel[1].write(config.to_json() + b"\n")
         return cls(process, channel)
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    async def until_started(self) -> None:
+    async def wait_until_started(self) -> None:
         """Wait until it serves.
 
         Raises:
@@ -78,7 +78,7 @@ class Child:
         """
         try:
             async with asyncio.timeout(_START_SECS):
-                said = await self._read()
+                message = await self._read()
         except WorkerUnresponsive:
             code = await self.wait()
             raise StartupError(f"a worker process ended while it started, with exit code {code}") from None
@@ -86,9 +86,9 @@ class Child:
             self.signal(signal.SIGKILL)
             await self.wait()
             raise StartupError(f"a worker process did not start within {_START_SECS:.0f} seconds") from None
-        if "refused" in said:
-            raise StartupError(said["refused"])
-        self._listening = asyncio.create_task(self._listen())
+        if "refused" in message:
+            raise StartupError(message["refused"])
+        self._receiving = asyncio.create_task(self._receive_answers())
 
     async def ask(self, question: str, timeout_secs: float) -> Any:
         """Ask a worker that has started.
@@ -103,34 +103,34 @@ class Child:
         except TimeoutError:
             raise WorkerUnresponsive("no answer in time") from None
 
-    def poke(self) -> None:
-        """Have it say something, if it can: `lines_heard` rises then."""
+    def ping(self) -> None:
+        """Ask for a sign of life and do not wait for it: `messages_received` rises when it comes."""
         with suppress(WorkerUnresponsive):
             self._send("alive")
 
     def _send(self, question: str) -> asyncio.Future[Any]:
-        if self._listening is None or self._listening.done():
+        if self._receiving is None or self._receiving.done():
             raise WorkerUnresponsive("the worker has ended")
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         number = next(self._ids)
-        self._asked[number] = answer
-        answer.add_done_callback(lambda _: self._asked.pop(number, None))
+        self._unanswered[number] = answer
+        answer.add_done_callback(lambda _: self._unanswered.pop(number, None))
         self._writer.write(orjson.dumps({"id": number, "question": question}) + b"\n")
         return answer
 
-    async def _listen(self) -> None:
-        """Hand out the answers, in whatever order they come, until it says no more."""
+    async def _receive_answers(self) -> None:
+        """Hand out the answers, in whatever order they come, until it closes its end."""
         try:
             while True:
-                said = await self._read()
-                asked = self._asked.get(said["id"])
+                message = await self._read()
+                asked = self._unanswered.get(message["id"])
                 if asked is not None and not asked.done():
-                    asked.set_result(said["answer"])
-        except WorkerUnresponsive as silence:
-            for asked in list(self._asked.values()):
+                    asked.set_result(message["answer"])
+        except WorkerUnresponsive as error:
+            for asked in list(self._unanswered.values()):
                 if not asked.done():
-                    asked.set_exception(silence)
-                    asked.exception()  # nobody waits for what a poke is answered
+                    asked.set_exception(error)
+                    asked.exception()  # read once, for nobody awaits the answer to a ping
 
     async def _read(self) -> Any:
         try:
@@ -139,7 +139,7 @@ class Child:
             line = b""
         if not line:
             raise WorkerUnresponsive("the worker has ended")
-        self.lines_heard += 1
+        self.messages_received += 1
         return orjson.loads(line)
 
     def signal(self, number: signal.Signals) -> None:
@@ -150,6 +150,6 @@ class Child:
     async def wait(self) -> int:
         """Wait for its end; returns the exit code."""
         code = await self._process.wait()
-        await end_tasks(self._listening)
+        await end_tasks(self._receiving)
         self._writer.close()
         return code

@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from obscura.processes.metrics_aggregator import MetricsAggregator, counted
+from obscura.processes.metrics_aggregator import MetricsAggregator, without_gauges
 
 
 class Process:
@@ -87,7 +87,7 @@ def test_counters_outlive_their_process() -> None:
     first.took.observe(0.5)
     first.sockets.set(9)
     metrics.update(1, first.text)
-    metrics.retire(1)
+    metrics.remove_process(1)
     alone = samples(metrics.text())
     assert (alone["obscura_sent_total a"], alone["obscura_took_seconds_count"]) == (5, 1)
     assert "obscura_sockets" not in alone
@@ -96,8 +96,8 @@ def test_counters_outlive_their_process() -> None:
     metrics.update(2, second.text)
     both = samples(metrics.text())
     assert (both["obscura_sent_total a"], both["obscura_sockets"]) == (6, 1)
-    metrics.retire(2)
-    metrics.retire(2)
+    metrics.remove_process(2)
+    metrics.remove_process(2)
     assert samples(metrics.text())["obscura_sent_total a"] == 6
 
 
@@ -126,6 +126,6 @@ def test_a_supervisor_has_no_gauges_of_a_server() -> None:
     process.gauge("obscura_redis_connected", 0)
     process.gauge("process_open_fds", 3)
     process.sent.labels("a").inc()
-    figures = samples(counted(process.text))
+    figures = samples(without_gauges(process.text))
     assert (figures["process_open_fds"], figures["obscura_sent_total a"]) == (3, 1)
     assert not {"obscura_redis_connected", "obscura_sockets"} & figures.keys()

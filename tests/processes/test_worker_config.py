@@ -2,7 +2,7 @@
 
 import pytest
 
-from obscura.processes.worker_config import Assignment
+from obscura.processes.worker_config import WorkerConfig
 from obscura.settings.division import Division
 from obscura.settings.model import SETTINGS, Settings
 
@@ -10,23 +10,23 @@ DIVIDED_COUNTS = [name for name, setting in SETTINGS.items() if setting.divided 
 SECRET = "a secret that is quite long enough for this"
 
 
-def shares(settings: Settings) -> list[Settings]:
+def workers_of(settings: Settings) -> list[Settings]:
     """What the processes of a node run with."""
-    return [Assignment(number, settings).share for number in range(1, settings.workers + 1)]
+    return [WorkerConfig(number, settings).worker_settings for number in range(1, settings.workers + 1)]
 
 
 @pytest.mark.parametrize("workers", [2, 3, 7])
 @pytest.mark.parametrize("name", DIVIDED_COUNTS)
 def test_the_parts_of_a_limit_are_the_limit(name: str, workers: int) -> None:
     """None is lost, none is too many, and no process is without."""
-    parts = [getattr(share, name) for share in shares(Settings(workers=workers, **{name: 20}))]
+    parts = [getattr(worker, name) for worker in workers_of(Settings(workers=workers, **{name: 20}))]
     assert sum(parts) == 20
     assert max(parts) - min(parts) <= 1
 
 
 def test_the_rates_of_all_processes_are_that_of_the_node() -> None:
     """Even the smallest rate is divided."""
-    assert [one.rate_limit_per_second for one in shares(Settings(workers=4, rate_limit_per_second=0.001))] == [
+    assert [one.rate_limit_per_second for one in workers_of(Settings(workers=4, rate_limit_per_second=0.001))] == [
         0.00025
     ] * 4
 
@@ -34,18 +34,21 @@ def test_the_rates_of_all_processes_are_that_of_the_node() -> None:
 def test_limits_that_are_counted_in_redis_are_not_divided() -> None:
     """All processes count in one bucket."""
     settings = Settings(workers=3)
-    for share in shares(settings):
-        assert share.auth_rate_limit_per_second == settings.auth_rate_limit_per_second
-        assert share.login_rate_limit_burst == settings.login_rate_limit_burst
+    for worker in workers_of(settings):
+        assert worker.auth_rate_limit_per_second == settings.auth_rate_limit_per_second
+        assert worker.login_rate_limit_burst == settings.login_rate_limit_burst
 
 
 @pytest.mark.parametrize(("threads", "each"), [(7, 3), (2, 1), (1, 1)])
 def test_threads_for_passwords_are_divided(threads: int, each: int) -> None:
     """Each process has one at least."""
-    assert [one.password_workers for one in shares(Settings(workers=2, password_workers=threads))] == [each, each]
+    assert [one.password_workers for one in workers_of(Settings(workers=2, password_workers=threads))] == [
+        each,
+        each,
+    ]
 
 
-def test_an_assignment_arrives_as_it_was_sent(tmp_path: object) -> None:
+def test_a_config_arrives_as_it_was_sent(tmp_path: object) -> None:
     """Every setting, secrets and lists too, in one line."""
     settings = Settings(
         workers=3,
@@ -57,6 +60,6 @@ def test_an_assignment_arrives_as_it_was_sent(tmp_path: object) -> None:
         cors_origins="https://chat.example",
         storage_secret_key="hush",
     )
-    line = Assignment(2, settings).to_json()
+    line = WorkerConfig(2, settings).to_json()
     assert b"\n" not in line
-    assert Assignment.from_json(line) == Assignment(2, settings)
+    assert WorkerConfig.from_json(line) == WorkerConfig(2, settings)

@@ -16,9 +16,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from obscura.errors import StartupError
-from obscura.processes import worker_process as child
-from obscura.processes.worker_config import Assignment
-from obscura.processes.worker_process import Child
+from obscura.processes import worker_process
+from obscura.processes.worker_config import WorkerConfig
+from obscura.processes.worker_process import WorkerProcess
 from obscura.settings.model import Settings
 from tests.conftest import JWT_SECRET
 from tests.support.client import Answer, Api, Socket, User
@@ -208,11 +208,11 @@ async def test_a_worker_that_hangs_for_long_is_replaced(start: StartServed, fres
 
 async def test_a_process_that_never_comes_up_is_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its start has a deadline, after which nothing of it is left."""
-    monkeypatch.setattr(child, "_COMMAND", (sys.executable, "-c", "input(); input()"))
-    monkeypatch.setattr(child, "_START_SECS", 0.5)
-    silent = await Child.spawn(Assignment(1, Settings()))
+    monkeypatch.setattr(worker_process, "_COMMAND", (sys.executable, "-c", "input(); input()"))
+    monkeypatch.setattr(worker_process, "_START_SECS", 0.5)
+    silent = await WorkerProcess.spawn(WorkerConfig(1, Settings()))
     with pytest.raises(StartupError, match="did not start within"):
-        await silent.until_started()
+        await silent.wait_until_started()
     assert not is_running(silent.pid)
 
 
