@@ -19,10 +19,11 @@ from aiohttp.test_utils import make_mocked_request
 
 from benchmarks.generator import bench, cpu_us_per_message
 from benchmarks.relays import relay
-from obscura.api.routes import api_routes
-from obscura.http.client_address import ClientAddresses
-from obscura.http.request_handling import CLIENT_OF, answering, on_response_prepare
-from obscura.http.token_buckets import LocalTokenBuckets, RateLimits
+from obscura.api.routes import API_ROUTES
+from obscura.http.client_address import CLIENT_OF, ClientAddresses
+from obscura.http.rate_limits import RateLimits
+from obscura.http.request_handling import on_response_prepare, wrap_handler
+from obscura.http.token_buckets import LocalTokenBuckets
 from obscura.observability.metrics.delivery import MESSAGES_SENT
 from obscura.observability.metrics.http import REQUESTS
 from obscura.observability.metrics.redis import timed
@@ -78,7 +79,7 @@ async def request_of(app: web.Application) -> web.Request:
 async def parts() -> Mapping[str, Part]:
     """What a send passes besides its own work."""
     app = web.Application()
-    app.add_routes(api_routes())
+    app.add_routes(API_ROUTES)
     addresses = ClientAddresses(Settings().trusted_proxies)
     app[CLIENT_OF] = lambda request: "203.0.113.7"
     request, response = await request_of(app), web.Response(status=201)
@@ -90,8 +91,8 @@ async def parts() -> Mapping[str, Part]:
         return response
 
     buckets = LocalTokenBuckets(_LARGE, _LARGE)
-    limits = RateLimits(buckets.take, nothing, frozenset())  # type: ignore[arg-type]
-    wrapped, route, began = answering(answer), "/v1/messages/{recipientId}", time.perf_counter()
+    limits = RateLimits(buckets.take, nothing, ())  # type: ignore[arg-type]
+    wrapped, route, began = wrap_handler(answer), "/v1/messages/{recipientId}", time.perf_counter()
 
     return {
         "limit: whose request": lambda: addresses.of(request),

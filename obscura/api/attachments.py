@@ -3,10 +3,11 @@
 import orjson
 from aiohttp import web
 
+from obscura.api.requests import require_user, uuid_in_path
 from obscura.http.bodies import body_chunks, refuse_compressed_body
 from obscura.http.ranges import parse_range
-from obscura.http.request_handling import require_user, uuid_in_path
-from obscura.http.streaming import client_has, send_chunks
+from obscura.http.route import Route
+from obscura.http.streaming import is_not_modified, stream_response
 from obscura.services.attachments import Attachments
 
 ATTACHMENTS = web.AppKey("attachments", Attachments)
@@ -29,7 +30,7 @@ async def download(request: web.Request) -> web.StreamResponse:
     attachment = await attachments.find(attachment_id)
     etag = f'"{attachment_id}"'  # the bytes of an id never change
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Content-Disposition": "attachment"}
-    if client_has(request, etag):
+    if is_not_modified(request, etag):
         return web.Response(status=304, headers=headers)
     is_in_parts = request.method == "GET" and request.headers.get("If-Range", etag) == etag
     part = parse_range(request.headers.get("Range"), attachment.size_bytes) if is_in_parts else None
@@ -41,5 +42,27 @@ async def download(request: web.Request) -> web.StreamResponse:
     response.content_length = count
     if request.method == "GET":
         async with attachments.read(attachment_id, first, count) as chunks:
-            await send_chunks(request, response, chunks)
+            await stream_response(request, response, chunks)
     return response
+
+
+_CONDITIONAL_HEADERS = ("If-None-Match", "If-Range", "Range")
+_PART_HEADERS = ("Accept-Ranges", "Content-Range", "ETag")
+
+ROUTES = (
+    Route("POST", "/v1/attachments", upload),
+    Route(
+        "GET",
+        "/v1/attachments/{id}",
+        download,
+        request_headers=_CONDITIONAL_HEADERS,
+        response_headers=_PART_HEADERS,
+    ),
+    Route(
+        "HEAD",
+        "/v1/attachments/{id}",
+        download,
+        request_headers=("If-None-Match",),
+        response_headers=("Accept-Ranges", "ETag"),
+    ),
+)

@@ -15,7 +15,8 @@ from pathlib import Path
 from aiohttp import hdrs, web
 
 from obscura.errors import NotFound
-from obscura.http.streaming import client_has, send_chunks
+from obscura.http.route import Route
+from obscura.http.streaming import is_not_modified, stream_response
 
 _OURS = Path(str(files("obscura")))
 _SWAGGER_UI = Path(str(distribution("offapi").locate_file("offapi")))
@@ -82,16 +83,23 @@ async def _answer(request: web.Request, path: Path, headers: Mapping[str, str]) 
     content = _content(path)
     # Kept, but asked about each time: after an update of the server no part of the page is an old one.
     headers = {hdrs.ETAG: content.etag, hdrs.CACHE_CONTROL: "no-cache", **headers}
-    if client_has(request, content.etag):
+    if is_not_modified(request, content.etag):
         return web.Response(status=304, headers=headers)
     response = web.StreamResponse(headers=headers)
     response.content_type, response.charset = _CONTENT_TYPES[path.suffix], "utf-8"
     response.content_length = len(content.body)
     if request.method == hdrs.METH_GET:
-        await send_chunks(request, response, _chunks(content.body))
+        await stream_response(request, response, _chunks(content.body))
     return response
 
 
 async def _chunks(body: bytes) -> AsyncIterator[bytes]:
     for start in range(0, len(body), _CHUNK_BYTES):
         yield body[start : start + _CHUNK_BYTES]
+
+
+ROUTES = (
+    Route("GET", "/docs", page, allows_head=True),
+    Route("GET", "/docs/", page_with_slash, allows_head=True),
+    Route("GET", "/docs/{name}", asset, allows_head=True),
+)

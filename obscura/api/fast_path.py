@@ -2,7 +2,7 @@
 
 Half of all requests are this one, and it costs aiohttp twice as much to find the handler
 and to write an empty 201 as it costs us to store the message. So what is ordinary in every
-respect is served here, and anything else (`takes` says what) goes the usual way to
+respect is served here, and anything else (`accepts` says what) goes the usual way to
 `post_message`, which gives the same answers. Both share whatever decides: limits, tokens,
 the service, the errors.
 """
@@ -10,31 +10,34 @@ the service, the errors.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from aiohttp import HttpVersion11, hdrs, web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.helpers import rfc822_formatted_time
 
+from obscura.api.messages import IDEMPOTENCY_KEY_HEADER, POST_MESSAGE
+from obscura.api.requests import CANONICAL_UUID, require_bearer
 from obscura.crypto.tokens import AccessClaims
 from obscura.gateway.formats.encrypted_message import check_encrypted_message
-from obscura.http.bodies import read_arrived
-from obscura.http.request_handling import NOT_CACHED, REQUEST_ID_HEADER, SECURITY_HEADERS, add_headers, require_bearer
+from obscura.http.aiohttp_internals import PrebuiltResponse
+from obscura.http.bodies import read_buffered
+from obscura.http.responses import NOT_CACHED, REQUEST_ID_HEADER, SECURITY_HEADERS, http_date
 from obscura.observability.logs import request_id
 from obscura.services.messages import Messages
 
 # Only ids in their canonical form: they go into Redis's keys as they are.
-_PATH = re.compile(r"/v1/messages/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
+_PATH = re.compile(POST_MESSAGE.path.replace("{recipientId}", CANONICAL_UUID))
+_UUID_LENGTH = 36
 _HEADERS = {"Cache-Control": NOT_CACHED, **SECURITY_HEADERS, REQUEST_ID_HEADER: ""}
 _AFTER_DATE = "".join(f"\r\n{name}: {value}" for name, value in _HEADERS.items())
 
 
 @dataclass(frozen=True, slots=True)
 class SendFastPath:
-    """Args:
-    client_of: The client that a request is counted for.
-    limit: Counts it, or refuses it.
-    authenticate: Whose token this is.
+    """Serves the ordinary requests of `POST_MESSAGE`.
+
+    Args:
+        client_of: The client that a request is counted for.
+        limit: Counts it in the tier of the route, or refuses it.
+        authenticate: Whose token this is.
     """
 
     client_of: Callable[[web.Request], str]
@@ -42,13 +45,13 @@ class SendFastPath:
     authenticate: Callable[[str], AccessClaims]
     messages: Messages
     max_message_bytes: int
-    route: str = "/v1/messages/{recipientId}"
+    route: str = POST_MESSAGE.path
 
-    def takes(self, request: web.Request) -> bool:
+    def accepts(self, request: web.Request) -> bool:
         """Whether a request is ordinary in every respect: its body has come, and it asks for nothing special."""
         headers = request.headers
         return (
-            request.method == hdrs.METH_POST
+            request.method == POST_MESSAGE.method
             and _PATH.fullmatch(request.raw_path) is not None
             and request.content.is_eof()
             and request.keep_alive
@@ -56,7 +59,7 @@ class SendFastPath:
             and hdrs.EXPECT not in headers
             and hdrs.ORIGIN not in headers
             and hdrs.CONTENT_ENCODING not in headers
-            and "Idempotency-Key" not in headers
+            and IDEMPOTENCY_KEY_HEADER not in headers
         )
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
@@ -67,32 +70,12 @@ class SendFastPath:
         """
         self.limit(self.client_of(request))
         claims = require_bearer(request, self.authenticate)
-        body = read_arrived(request, self.max_message_bytes)
+        body = read_buffered(request, self.max_message_bytes)
         check_encrypted_message(body)
-        await self.messages.send(claims.user, request.raw_path[-36:], body, None)
-        return _Created()
+        await self.messages.send(claims.user, request.raw_path[-_UUID_LENGTH:], body, None)
+        return PrebuiltResponse(201, _created_head())
 
 
-class _Created(web.StreamResponse):
-    """An empty 201, written in one piece. aiohttp's own way is taken where the connection is to close behind it."""
-
-    def __init__(self) -> None:
-        super().__init__(status=201)
-
-    async def prepare(self, request: Any) -> AbstractStreamWriter | None:
-        if self.keep_alive is False:
-            self.content_length = 0
-            add_headers(self)
-            return await super().prepare(request)
-        self._transport = request.transport
-        return None
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        if self.keep_alive is False:
-            await super().write_eof(data)
-            return
-        if self._transport is None or self._transport.is_closing():
-            raise ConnectionResetError("the client is gone")
-        head = f"HTTP/1.1 201 Created\r\nContent-Length: 0\r\nDate: {rfc822_formatted_time()}"
-        self._transport.write(f"{head}{_AFTER_DATE}{request_id.get()}\r\n\r\n".encode())
-        self._keep_alive = True
+def _created_head() -> str:
+    date, given = http_date(), request_id.get()
+    return f"HTTP/1.1 201 Created\r\nContent-Length: 0\r\nDate: {date}{_AFTER_DATE}{given}\r\n\r\n"

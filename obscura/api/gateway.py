@@ -4,9 +4,11 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
+from obscura.api.requests import AUTHENTICATE
 from obscura.errors import Unauthorized
 from obscura.gateway.server import Gateway
-from obscura.http.request_handling import AUTHENTICATE, CLIENT_OF
+from obscura.http.client_address import CLIENT_OF
+from obscura.http.route import Route
 
 GATEWAY = web.AppKey("gateway", Gateway)
 
@@ -20,3 +22,6 @@ async def open_gateway(request: web.Request) -> web.StreamResponse:
     claims = request.app[AUTHENTICATE](token)
     client = request.app[CLIENT_OF](request)
     return await request.app[GATEWAY].serve(request, claims.user_id, claims.session_id, client)
+
+
+ROUTES = (Route("GET", "/v1/gateway", open_gateway),)

@@ -2,11 +2,13 @@
 
 from aiohttp import web
 
-from obscura.api.json import keys as wire
 from obscura.api.json.errors import errors_in_words
+from obscura.api.json.keys import bundle_body, parse_key_upload
+from obscura.api.requests import require_user, uuid_in_path
 from obscura.errors import Unauthorized
 from obscura.http.bodies import read_json_body
-from obscura.http.request_handling import CLIENT_OF, require_user, uuid_in_path
+from obscura.http.client_address import CLIENT_OF
+from obscura.http.route import Route
 from obscura.services.keys import Keys
 
 KEYS = web.AppKey("keys", Keys)
@@ -16,7 +18,7 @@ BUNDLE_REQUIRES_LOGIN = web.AppKey("bundle_requires_login", bool)
 async def post_keys(request: web.Request) -> web.Response:
     """POST /v1/keys: a refill, or a takeover if the identity key is a new one."""
     claims = require_user(request)
-    upload = wire.parse_key_upload(await read_json_body(request))
+    upload = parse_key_upload(await read_json_body(request))
     with errors_in_words():
         await request.app[KEYS].upload(claims, upload)
     return web.Response()
@@ -27,7 +29,7 @@ async def get_bundle(request: web.Request) -> web.Response:
     is_logged_in = _is_logged_in(request)
     user_id = uuid_in_path(request, "userId")
     bundle = await request.app[KEYS].take_bundle(user_id, request.app[CLIENT_OF](request), is_logged_in)
-    return web.Response(body=wire.bundle_body(bundle), content_type="application/json")
+    return web.Response(body=bundle_body(bundle), content_type="application/json")
 
 
 def _is_logged_in(request: web.Request) -> bool:
@@ -43,3 +45,10 @@ def _is_logged_in(request: web.Request) -> bool:
             raise
         return False
     return True
+
+
+ROUTES = (
+    Route("POST", "/v1/keys", post_keys),
+    # No HEAD: a bundle uses up a key, so asking about one would cost one.
+    Route("GET", "/v1/keys/{userId}", get_bundle),
+)

@@ -8,6 +8,8 @@ import orjson
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from obscura.http.route import Route
+
 log = logging.getLogger(__name__)
 
 Check = Callable[[], Awaitable[bool]]
@@ -72,3 +74,10 @@ async def _passes(check: Check) -> bool:
 
 def _json(status: int, body: Mapping[str, str]) -> web.Response:
     return web.Response(status=status, body=orjson.dumps(body), content_type="application/json")
+
+
+ROUTES = (
+    Route("GET", "/livez", livez, allows_head=True),
+    Route("GET", "/readyz", readyz, allows_head=True),
+    Route("GET", "/metrics", metrics, allows_head=True),
+)

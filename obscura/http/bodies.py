@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 from aiohttp import HttpVersion11, hdrs, web
 
 from obscura.errors import PayloadTooLarge, RequestTimeout, UnsupportedMediaType
+from obscura.http.aiohttp_internals import has_body_begun
 
-BODY_STALL_SECS = web.AppKey("body_stall_secs", float)
+BODY_IDLE_TIMEOUT_SECS = web.AppKey("body_idle_timeout_secs", float)
 MAX_JSON_BYTES = 1_048_576
 
-_LEAST_BODY_BYTES_PER_SEC = 4096  # a slow mobile link; who is slower holds the request open on purpose
+_MIN_BODY_BYTES_PER_SEC = 4096  # a slow mobile link; who is slower holds the request open on purpose
 _BODY_CHUNK_BYTES = 65_536  # all that has arrived would be some hundred KiB of each upload
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -52,11 +53,11 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
     if (request.content_length or 0) > max_bytes:
         raise _too_large(max_bytes)
     if request.content.is_eof():  # most bodies have come with their headers
-        return read_arrived(request, max_bytes)
+        return read_buffered(request, max_bytes)
     return await _read_arriving(request, max_bytes)
 
 
-def read_arrived(request: web.Request, max_bytes: int) -> bytes:
+def read_buffered(request: web.Request, max_bytes: int) -> bytes:
     """A body that has come whole, and is not compressed.
 
     Raises:
@@ -69,8 +70,10 @@ def read_arrived(request: web.Request, max_bytes: int) -> bytes:
 
 
 def refuse_compressed_body(request: web.Request) -> None:
-    """Raises:
-    UnsupportedMediaType: The body is compressed.
+    """Refuse a body in any content coding: nothing here would undo it.
+
+    Raises:
+        UnsupportedMediaType: The body is compressed.
     """
     if any(coding.lower() != "identity" for coding in request.headers.getall("Content-Encoding", ())):
         raise UnsupportedMediaType("A compressed body is not accepted")
@@ -83,19 +86,18 @@ async def body_chunks(request: web.Request) -> AsyncIterator[bytes]:
         RequestTimeout: Nothing more of it came for a while, or too little over all.
         ConnectionError: The client is gone.
     """
-    now, stall_secs = asyncio.get_running_loop().time, request.app[BODY_STALL_SECS]
-    patience_secs = stall_secs  # what is left of it; each byte brings some
+    now, idle_timeout_secs = asyncio.get_running_loop().time, request.app[BODY_IDLE_TIMEOUT_SECS]
+    timeout_secs = idle_timeout_secs  # for the whole; each byte adds some, and each wait takes some away
     try:
         if waits_for_continue(request):
-            await request.writer.write(_CONTINUE)
-            request.writer.output_size = 0  # nothing of the answer itself
+            _ask_for_body(request)
         while True:
             began = now()
-            async with asyncio.timeout(min(stall_secs, patience_secs)):
+            async with asyncio.timeout(min(idle_timeout_secs, timeout_secs)):
                 chunk = await request.content.read(_BODY_CHUNK_BYTES)
             if not chunk:
                 return
-            patience_secs += len(chunk) / _LEAST_BODY_BYTES_PER_SEC - (now() - began)
+            timeout_secs += len(chunk) / _MIN_BODY_BYTES_PER_SEC - (now() - began)
             yield chunk
     except TimeoutError as error:
         raise RequestTimeout("The body stopped coming") from error
@@ -112,13 +114,20 @@ async def _read_arriving(request: web.Request, max_bytes: int) -> bytes:
     return bytes(body)
 
 
+def _ask_for_body(request: web.Request) -> None:
+    """Send the 100 (RFC 9110 section 10.1.1), past aiohttp's writer, which would count it as a part of the answer."""
+    if request.transport is None or request.transport.is_closing():
+        raise ConnectionResetError("the client is gone")
+    request.transport.write(_CONTINUE)
+
+
 def _expects_continue(request: web.Request) -> bool:
     return request.version >= HttpVersion11 and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
 
 
 def waits_for_continue(request: web.Request) -> bool:
     """Whether the client holds its body back until it is asked for; one that sends already does not."""
-    return _expects_continue(request) and not request.content.total_bytes and not request.content.is_eof()
+    return _expects_continue(request) and not has_body_begun(request) and not request.content.is_eof()
 
 
 def _too_large(max_bytes: int) -> PayloadTooLarge:

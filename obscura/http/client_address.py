@@ -1,6 +1,6 @@
 """Whose request it is, behind any number of trusted proxies."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
@@ -8,6 +8,9 @@ from aiohttp import web
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
+
+CLIENT_OF: web.AppKey[Callable[[web.Request], str]] = web.AppKey("client_of")
+"""Whose request it is: `ClientAddresses.of`, where handlers find it."""
 
 _FORWARDED_FOR = "X-Forwarded-For"
 _IPV6_PREFIX_BITS = 64  # what one subscriber has: single addresses in it cost nothing
@@ -18,8 +21,10 @@ _MAX_PORT_DIGITS = 5
 
 
 class ClientAddresses:
-    """Args:
-    trusted: Networks of the proxies whose X-Forwarded-For is believed.
+    """Finds the client of a request, and remembers the last few thousand.
+
+    Args:
+        trusted: Networks of the proxies whose X-Forwarded-For is believed.
     """
 
     def __init__(self, trusted: Sequence[Network]) -> None:

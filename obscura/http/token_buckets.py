@@ -1,18 +1,10 @@
-"""Limits per client address, in two tiers.
-
-The standard tier is counted in the process, as it guards speed; the auth tier is counted
-in Redis for all nodes, as it guards passwords. So without Redis nobody can log in, but
-everything else says for itself what it cannot do.
-"""
+"""Token buckets in the memory of one process, for limits that guard its speed."""
 
 import math
 import time
-from collections.abc import Awaitable, Callable, Container
-
-from aiohttp import web
+from collections.abc import Callable
 
 from obscura.errors import TooManyRequests
-from obscura.http.request_handling import CLIENT_OF, Handler
 from obscura.observability.metrics.http import RATE_LIMITED
 
 REFUSAL = "Too many requests"
@@ -51,7 +43,7 @@ class LocalTokenBuckets:
         self._max_clients = max_clients
         self._recent: dict[str, int] = {}
         self._older: dict[str, int] = {}
-        self._next_turn_ns = 0
+        self._next_rotation_ns = 0
 
     def __len__(self) -> int:
         """How many clients are remembered, some twice."""
@@ -64,8 +56,8 @@ class LocalTokenBuckets:
             TooManyRequests: There is none.
         """
         now_ns = self._now_ns()
-        if now_ns >= self._next_turn_ns or len(self._recent) >= self._max_clients:
-            self._turn(now_ns)
+        if now_ns >= self._next_rotation_ns or len(self._recent) >= self._max_clients:
+            self._rotate(now_ns)
         full_ns = self._recent.get(client) or self._older.get(client, 0)
         wait_ns = full_ns - self._tolerance_ns - now_ns
         if wait_ns > 0:
@@ -73,44 +65,9 @@ class LocalTokenBuckets:
             raise TooManyRequests(REFUSAL, -(-wait_ns // _NS_PER_SEC))
         self._recent[client] = max(now_ns, full_ns) + self._interval_ns
 
-    def _turn(self, now_ns: int) -> None:
+    def _rotate(self, now_ns: int) -> None:
         # Who is in the older table alone was last served before the turn before this one.
-        is_full = now_ns >= self._next_turn_ns + self._fill_ns
+        is_full = now_ns >= self._next_rotation_ns + self._fill_ns
         self._older = {} if is_full else self._recent
         self._recent = {}
-        self._next_turn_ns = now_ns + self._fill_ns
-
-
-class RateLimits:
-    """aiohttp's middleware that refuses a request before its body is read.
-
-    Not a coroutine, for the sake of the standard tier: a request pays for no further
-    frame, and a socket does not keep one for its life.
-
-    Args:
-        standard: Counts a request of a client, or refuses it.
-        auth: The same for ``auth_handlers``.
-    """
-
-    __middleware_version__ = 1  # aiohttp's mark
-
-    def __init__(
-        self,
-        standard: Callable[[str], None],
-        auth: Callable[[str], Awaitable[None]],
-        auth_handlers: Container[object],
-    ) -> None:
-        self._standard = standard
-        self._auth = auth
-        self._auth_handlers = auth_handlers
-
-    def __call__(self, request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
-        client = request.app[CLIENT_OF](request)
-        if request.match_info.handler in self._auth_handlers:
-            return self._after_auth(client, request, handler)
-        self._standard(client)
-        return handler(request)
-
-    async def _after_auth(self, client: str, request: web.Request, handler: Handler) -> web.StreamResponse:
-        await self._auth(client)
-        return await handler(request)
+        self._next_rotation_ns = now_ns + self._fill_ns

@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from uuid import uuid4
 
-from obscura.api import accounts, attachments, gateway, keys, messages
-from obscura.api.fast_path import SendFastPath
-from obscura.api.management import METRICS, READINESS, Readiness, own_metrics
-from obscura.api.routes import api_routes, auth_routes, management_routes
+from obscura.api.management import Readiness, own_metrics
+from obscura.api.server import ApiServices, make_api_server, make_management_server
 from obscura.blobs.factory import make_blobs
 from obscura.crypto.passwords import make_passwords
 from obscura.crypto.tokens import AccessTokens
@@ -23,12 +21,8 @@ from obscura.gateway.hub import Hub
 from obscura.gateway.options import SocketContext, SocketOptions
 from obscura.gateway.server import Gateway
 from obscura.gateway.socket_limits import SocketLimits
-from obscura.http.bodies import MAX_JSON_BYTES
-from obscura.http.client_address import ClientAddresses
-from obscura.http.cors import Cors
-from obscura.http.request_handling import AUTHENTICATE, CLIENT_OF
 from obscura.http.server import HttpServer
-from obscura.http.token_buckets import REFUSAL, LocalTokenBuckets, RateLimits
+from obscura.http.token_buckets import REFUSAL
 from obscura.node import parts
 from obscura.observability.metrics.delivery import ACKS_WAITING
 from obscura.observability.metrics.gateway import SOCKETS_LIMIT
@@ -219,46 +213,26 @@ class Node:
 
     async def _listen(self) -> None:
         settings = self._settings
-        patience_secs = settings.shutdown_timeout_secs / 2  # half for the sockets, half for the other requests
         if not self._is_worker:
-            management_server = HttpServer(management_routes(), 0, patience_secs)
-            management_server.app[READINESS] = self.readiness
-            management_server.app[METRICS] = own_metrics
+            management_server = make_management_server(settings, self.readiness, own_metrics)
             self.management_port = await self._open(management_server, settings.mgmt_port)
-
-        api = HttpServer(api_routes(), max(settings.max_message_bytes, MAX_JSON_BYTES), patience_secs)
-        api.tracing = self._tracing
-        self._limit(api)
-        api.app[AUTHENTICATE] = self._sessions.authenticate
-        api.app[accounts.ACCOUNTS] = self._accounts
-        api.app[accounts.SESSIONS] = self._sessions
-        api.app[keys.KEYS] = self._keys
-        api.app[keys.BUNDLE_REQUIRES_LOGIN] = settings.bundle_requires_login
-        api.app[attachments.ATTACHMENTS] = self._attachments
-        api.app[messages.MESSAGES] = self._messages
-        api.app[messages.MAX_MESSAGE_BYTES] = settings.max_message_bytes
-        api.app[gateway.GATEWAY] = self._gateway
+        services = ApiServices(
+            self._accounts,
+            self._sessions,
+            self._keys,
+            self._messages,
+            self._attachments,
+            self._gateway,
+            self._auth_limit.take,
+        )
+        api = make_api_server(settings, services, self._tracing)
         self.api_port = await self._open(api, settings.port)
         self._acks.start()
-        self._running.push_async_callback(self._gateway.shutdown, patience_secs)
+        sockets_secs = settings.shutdown_timeout_secs / 2  # the other half is for the other requests
+        self._running.push_async_callback(self._gateway.shutdown, sockets_secs)
         self._running.push_async_callback(api.stop_accepting)
         self._running.push_async_callback(self._gateway.drain, settings.drain_secs)
-        self._running.callback(api.ask_to_leave)
-
-    def _limit(self, api: HttpServer) -> None:
-        """Say who may ask how often, and from which pages. Refusals are to be readable there, so limits come first."""
-        settings = self._settings
-        client_of = api.app[CLIENT_OF] = ClientAddresses(settings.trusted_proxies).of
-        standard = LocalTokenBuckets(settings.rate_limit_per_second, settings.rate_limit_burst)
-        api.express = SendFastPath(
-            client_of, standard.take, self._sessions.authenticate, self._messages, settings.max_message_bytes
-        )
-        auth_handlers = frozenset(route.handler for route in auth_routes())
-        api.app.middlewares.append(RateLimits(standard.take, self._auth_limit.take, auth_handlers))
-        if settings.cors_origins:
-            cors = Cors(settings.cors_origins)
-            api.app.middlewares.append(cors)
-            api.app.on_response_prepare.append(cors.on_response_prepare)
+        self._running.callback(api.disable_keep_alive)
 
     async def _open(self, server: HttpServer, port: int) -> int:
         self._running.push_async_callback(server.stop)

@@ -10,12 +10,11 @@ import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
-from obscura.api.management import METRICS, READINESS, own_metrics, status_of
-from obscura.api.routes import management_routes
+from obscura.api.management import own_metrics, status_of
+from obscura.api.server import make_management_server
 from obscura.data_dir import load_or_create_jwt_secret
 from obscura.embedded_redis.server import EmbeddedRedis
 from obscura.errors import StartupError
-from obscura.http.server import HttpServer
 from obscura.processes.metrics_aggregator import MetricsAggregator, without_gauges
 from obscura.processes.reserved_port import ReservedPort
 from obscura.processes.worker_config import WorkerConfig
@@ -92,9 +91,7 @@ class Supervisor:
 
     async def _open_management(self) -> None:
         settings = self._settings
-        server = HttpServer(management_routes(), 0, settings.shutdown_timeout_secs / 2)
-        server.app[READINESS] = self._readiness
-        server.app[METRICS] = self._all_metrics
+        server = make_management_server(settings, self._readiness, self._all_metrics)
         self._running.push_async_callback(server.stop)
         try:
             await server.start(settings.host, settings.mgmt_port)

@@ -11,7 +11,7 @@ import pytest
 from argon2 import PasswordHasher
 from redis import Redis
 
-from obscura.api.json import keys as wire
+from obscura.api.json.accounts import parse_registration
 from obscura.node.node import Node
 from obscura.redis_client.commands import Standalone
 from obscura.redis_client.endpoints import StaticEndpoint
@@ -307,7 +307,7 @@ class Registration:
         assert await self.store.claim(self.name, self.user_id)
 
     async def create(self) -> None:
-        _, keys = wire.parse_registration(json.dumps(Api.registration(self.name, Device(), 3)).encode())
+        _, keys = parse_registration(json.dumps(Api.registration(self.name, Device(), 3)).encode())
         await self.store.create(self.user_id, self.name, OUTDATED.hash(PASSWORD), 1, keys)
 
     async def confirm(self) -> None:

@@ -15,7 +15,8 @@ import pytest
 import yaml
 from aiohttp import hdrs
 
-from obscura.api.routes import api_routes, openapi_text
+from obscura.api.openapi import openapi_text
+from obscura.api.routes import API_ROUTES
 from obscura.crypto.curve import LOW_ORDER
 from tests.conftest import JWT_SECRET
 from tests.support.client import Answer, Api, User, encrypted, exchange
@@ -663,7 +664,7 @@ async def test_an_unknown_path_is_not_found(user: User) -> None:
 async def test_a_wrong_method_is_told_the_right_ones(user: User) -> None:
     """A known path with another method is a 405 whose Allow header lists what the path has."""
     allowed: dict[str, set[str]] = {}
-    for route in api_routes():
+    for route in API_ROUTES:
         takes_head = route.method == hdrs.METH_GET and route.kwargs.get("allow_head", True)
         allowed.setdefault(route.path, set()).update({route.method, "HEAD"} if takes_head else {route.method})
     for path, methods in allowed.items():

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from aiohttp import web
 
-from obscura.api.routes import openapi_text
+from obscura.api.openapi import openapi_text
 from obscura.node.node import Node
 from obscura.settings.model import SETTINGS
 from obscura.store import keyspace

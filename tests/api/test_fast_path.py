@@ -20,13 +20,13 @@ OWN_TO_EACH = {"date", "x-request-id"}
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """For each request so far, whether it went the short way."""
     ways: list[bool] = []
-    takes = SendFastPath.takes
+    accepts = SendFastPath.accepts
 
-    def note(lane: SendFastPath, request: object) -> bool:
-        ways.append(takes(lane, request))  # type: ignore[arg-type]
+    def note(fast_path: SendFastPath, request: object) -> bool:
+        ways.append(accepts(fast_path, request))  # type: ignore[arg-type]
         return ways[-1]
 
-    monkeypatch.setattr(SendFastPath, "takes", note)
+    monkeypatch.setattr(SendFastPath, "accepts", note)
     return ways
 
 

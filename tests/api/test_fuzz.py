@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 import yaml
 
-from obscura.api.routes import openapi_text
+from obscura.api.openapi import openapi_text
 from tests.conftest import StartNode
 from tests.support.client import Api
 

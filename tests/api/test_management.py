@@ -9,8 +9,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from obscura.api.management import READINESS, Readiness
-from obscura.api.routes import management_routes
-from obscura.http.server import HttpServer
+from obscura.api.routes import MANAGEMENT_ROUTES
+from obscura.http.server import HttpServer, ServerOptions
 from obscura.node.node import Node
 from tests.conftest import StartNode
 from tests.support.client import Api, exchange
@@ -141,7 +141,7 @@ Judge = Callable[..., Awaitable[tuple[int, dict[str, str]]]]
 @pytest.fixture
 async def judge(session: aiohttp.ClientSession) -> AsyncIterator[Judge]:
     """Asks a management port whose checks are given."""
-    server = HttpServer(management_routes(), 0, 1)
+    server = HttpServer(MANAGEMENT_ROUTES, ServerOptions(0, 1))
     checks: dict[str, Check] = {}
     server.app[READINESS] = Readiness(checks, lambda: False)
     await server.start("127.0.0.1", 0)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from obscura.api.routes import api_routes, management_routes
+from obscura.api.routes import API_ROUTES, MANAGEMENT_ROUTES
 from obscura.embedded_redis.binary import find_redis_server
 from obscura.gateway import hub
 from obscura.node.node import Node
@@ -57,7 +57,7 @@ def test_every_path_it_names_exists() -> None:
 
 def test_every_route_it_names_exists() -> None:
     """A path in the README is one that is served."""
-    served = {route.path for route in [*api_routes(), *management_routes()]}
+    served = {route.path for route in [*API_ROUTES, *MANAGEMENT_ROUTES]}
     named = {path.partition("?")[0] for path in re.findall(r"(?<=[ `])(/(?:v1/)?[a-z]+[\w/{}.]*)", "\n".join(CODE))}
     assert {"/v1/gateway", "/v1/keys", "/readyz", "/openapi.yaml"} <= named
     assert [path for path in sorted(named) if not any(route.startswith(path) for route in served)] == []

@@ -57,8 +57,6 @@ LEFT_OVER: set[tuple[str, str]] = {
     ("bench.scenarios.echo", "v1"),
     ("client.http", "bench"),
     ("client.websocket", "bench"),
-    ("http.request_handling", "api"),
-    ("http.request_handling", "crypto"),
     ("inspect.admin_connection", "crypto"),
     ("redis_client.client", "store"),
     ("redis_client.cluster_subscriber", "store"),
@@ -66,7 +64,7 @@ LEFT_OVER: set[tuple[str, str]] = {
 
 # What a handler may share with others: never another handler.
 SHARED_BY_HANDLERS = ("api.json",)
-NO_HANDLERS = {"api", "api.routes", "api.fast_path"}
+NO_HANDLERS = {"api", "api.routes", "api.fast_path", "api.server"}
 
 # Where a package from outside may be imported: rooms, or single modules of them.
 OUTSIDE: dict[str, set[str]] = {

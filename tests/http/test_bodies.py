@@ -9,7 +9,8 @@ import pytest
 from aiohttp import web
 
 from obscura.http.bodies import body_chunks
-from obscura.http.server import HttpServer
+from obscura.http.route import Route
+from obscura.http.server import HttpServer, ServerOptions
 
 PIECE_BYTES = 65_536
 BODY = os.urandom(3_000_000)
@@ -29,7 +30,7 @@ async def url(pieces: list[bytes]) -> AsyncIterator[str]:
         pieces.extend([chunk async for chunk in body_chunks(request)])
         return web.Response(status=201)
 
-    server = HttpServer([web.post("/", read)], len(BODY), 2.0)
+    server = HttpServer([Route("POST", "/", read)], ServerOptions(len(BODY), 2.0))
     await server.start("127.0.0.1", 0)
     yield f"http://127.0.0.1:{server.port}/"
     await server.stop()

@@ -12,7 +12,8 @@ import pytest
 from aiohttp import web
 
 from obscura.http.bodies import read_body
-from obscura.http.server import HttpServer
+from obscura.http.route import Route
+from obscura.http.server import HttpServer, ServerOptions
 from obscura.node.node import Node
 from tests.conftest import StartNode
 from tests.support.client import DEADLINE_SECS, Answer, Api, exchange
@@ -181,7 +182,7 @@ async def serve() -> AsyncIterator[Serve]:
     servers: list[HttpServer] = []
 
     async def start(handler: Callable[[web.Request], Any], **options: Any) -> int:
-        server = HttpServer([web.post("/", handler)], 0, 1, **options)
+        server = HttpServer([Route("POST", "/", handler)], ServerOptions(0, 1, **options))
         servers.append(server)
         await server.start("127.0.0.1", 0)
         return server.port
@@ -202,7 +203,7 @@ async def echo(request: web.Request) -> web.Response:
 @pytest.mark.parametrize("body", [b"", b"half a bo"])
 async def test_a_body_that_stops_coming_is_given_up(serve: Serve, body: bytes) -> None:
     """A client that holds back its body gets a 408, so a request is never open for ever."""
-    port = await serve(echo, body_stall_secs=0.05)
+    port = await serve(echo, body_idle_timeout_secs=0.05)
     answer = await exchange(port, post("Content-Length: 20", body=body))
     assert answer.status == 408
     assert answer.json == {"error": "The body stopped coming"}
@@ -285,7 +286,7 @@ async def test_a_head_that_trickles_is_cut_off(serve: Serve, trickled: bytes) ->
 
 async def test_a_body_that_trickles_is_cut_off(serve: Serve) -> None:
     """A byte now and then does not keep a request open: the client gets a 408."""
-    port = await serve(echo, body_stall_secs=0.1)
+    port = await serve(echo, body_idle_timeout_secs=0.1)
     async with asyncio.timeout(DEADLINE_SECS):
         received = await trickle_until_closed(port, post("Content-Length: 100", "Connection: close"))
     assert received.startswith(b"HTTP/1.1 408 ")

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from prometheus_client import Metric
 
-from obscura.api.routes import api_routes, management_routes
+from obscura.api.routes import API_ROUTES, MANAGEMENT_ROUTES
 from obscura.embedded_redis.server import EmbeddedRedis
 from obscura.errors import StoreUnavailable
 from obscura.node.node import Node
@@ -127,7 +127,7 @@ def label_list() -> LabelList:
             lists.setdefault(name, set()).update(values)
     scripts = {file.name.removesuffix(".lua") for file in script_folder().iterdir() if file.name.endswith(".lua")}
     lists["method"] = METHODS
-    lists["route"] = {route.path for route in [*api_routes(), *management_routes()]} | {"unknown"}
+    lists["route"] = {route.path for route in [*API_ROUTES, *MANAGEMENT_ROUTES]} | {"unknown"}
     lists["status"] = {str(status.value) for status in HTTPStatus}
     lists["operation"] |= scripts | COMMANDS
     lists["phase"] = {"wait", "run"}
