@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.support.limits import NO_LIMITS
 
+ROOT = Path(__file__).parents[1]
 _DEADLINE_SECS = 20.0
 
 
@@ -28,8 +29,11 @@ class Running:
 
 
 @contextmanager
-def node(**settings: object) -> Iterator[Running]:
-    """A node on free ports with its own Redis; keyword arguments are settings."""
+def node(checkout: Path = ROOT, **settings: object) -> Iterator[Running]:
+    """A node of a checkout, on free ports with its own Redis; keyword arguments are settings.
+
+    It runs with the Python of the checkout's ``.venv``, or with this one if it has none.
+    """
     with tempfile.TemporaryDirectory(prefix="obscura-bench-") as folder:
         given = {
             "host": "127.0.0.1",
@@ -42,14 +46,20 @@ def node(**settings: object) -> Iterator[Running]:
         }
         environment = {f"OBSCURA_{name.upper()}": str(value) for name, value in given.items()}
         started = time.monotonic()
-        command = [sys.executable, "-m", "obscura", "serve"]
-        with _process(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True) as process:
+        command = [_python_of(checkout), "-m", "obscura", "serve"]
+        options = {"cwd": checkout, "env": os.environ | environment, "stdout": subprocess.PIPE, "text": True}
+        with _process(command, **options) as process:
             assert process.stdout is not None
             for line in process.stdout:
                 if found := re.search(r"http://[\d.]+:(\d+)", line):
                     yield Running(process.pid, int(found[1]), time.monotonic() - started, folder)
                     return
             raise RuntimeError("the node did not start")
+
+
+def _python_of(checkout: Path) -> str:
+    own = checkout / ".venv/bin/python"
+    return str(own) if own.exists() else sys.executable
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from benchmarks.processes import Running, node
+from benchmarks.processes import ROOT, Running, node
 from obscura.crypto.tokens import AccessTokens
 from obscura.store import keyspace
 from tests.support.redis import RedisServer
@@ -62,7 +62,7 @@ class Relay:
 
 
 @contextmanager
-def relay(nodes: int = 1, appendfsync: str = "everysec", **settings: object) -> Iterator[Relay]:
+def relay(nodes: int = 1, appendfsync: str = "everysec", checkout: Path = ROOT, **settings: object) -> Iterator[Relay]:
     """Nodes on a Redis that syncs its file each second, or with ``always`` before it answers, as the server's own."""
     redis = RedisServer()
     try:
@@ -70,7 +70,7 @@ def relay(nodes: int = 1, appendfsync: str = "everysec", **settings: object) -> 
         given = {"redis_url": redis.url, "jwt_secret": _SECRET, "access_token_ttl_secs": _TTL_SECS}
         given |= {"log_level": "error"} | settings
         with ExitStack() as running:
-            yield Relay(redis, [running.enter_context(node(**given)) for _ in range(nodes)])
+            yield Relay(redis, [running.enter_context(node(checkout, **given)) for _ in range(nodes)])
     finally:
         redis.remove()
 
