@@ -8,7 +8,7 @@
 FROM python:3.13-slim AS build
 ARG EXTRAS=
 RUN python -m venv /opt/obscura
-COPY setup.cfg pyproject.toml README.md /source/
+COPY setup.cfg pyproject.toml README.md LICENSE /source/
 COPY lua /source/lua
 COPY obscura /source/obscura
 RUN /opt/obscura/bin/pip install --no-cache-dir --disable-pip-version-check "/source${EXTRAS}" \
