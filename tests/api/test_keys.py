@@ -1,4 +1,4 @@
-"""DESIGN.md on keys, through the API of one node."""
+"""Uploads and bundles of keys, through the API of one node."""
 
 import base64
 import os

@@ -1,4 +1,4 @@
-"""DESIGN.md on messages, through the API: stored once, in order, within limits, or refused."""
+"""Messages through the API: stored once, in order, within limits, or refused."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator

@@ -69,7 +69,7 @@ async def test_the_script_prints_a_body_that_registers(api: Api) -> None:
 async def test_the_commands_of_the_readme_work(api: Api) -> None:
     """The README's curl commands, run as they stand, register two users and send from one to the other."""
     readme = (ROOT / "README.md").read_text()
-    commands = re.findall(r"```sh\n(.*?)```", readme[readme.index("## A tour") :], re.DOTALL)[0]
+    commands = re.findall(r"```sh\n(.*?)```", readme[readme.index("## The first message") :], re.DOTALL)[0]
     tag = secrets.token_hex(4)
     commands = commands.replace("localhost:3000", f"127.0.0.1:{api.port}").replace(".venv/bin/python", sys.executable)
     output = await run("sh", "-eu", "-c", re.sub(r"\(register \w+", rf"\g<0>-{tag}", commands))

@@ -3,7 +3,7 @@
 How it works
     A scenario gets a `Ground`: Redis, nodes as processes of their own, a proxy on the way of the last one, and a
     `Random` with a printed seed. It lets a `Crowd` of clients send at a steady rate, and hurts what it came to hurt.
-    The clients behave as the README tells client authors: they reconnect with backoff and jitter, refresh their
+    The clients behave as docs/clients/ tells client authors: they reconnect with backoff and jitter, refresh their
     tokens, honour Retry-After, and retry, one half with an Idempotency-Key and one half without.
     Everything that a client saw goes into a `History`: each request and its outcome, each envelope, each ack, each
     end of a socket, each one-time key, each refusal of a session. At the end of a round the crowd is drained, and

@@ -15,7 +15,7 @@ from tests.faults.http import HttpConnection, NotSentError, Reply
 from tests.support.client import PASSWORD
 from tests.support.keys import Device, one_time_keys
 
-BACKOFF_UNIT_SECS = 0.1  # the README's is 1 s and its most 60 s: here faults come closer together
+BACKOFF_UNIT_SECS = 0.1  # docs/clients/gateway.md has 1 s and its most 60 s: here faults come closer together
 BACKOFF_MAX_SECS = 1.0
 WITHHELD = 0.01
 _REFILL = 50
@@ -71,7 +71,7 @@ class Tokens:
 
 
 class Backoff:
-    """Waits between attempts, as the README says."""
+    """Waits between attempts, as docs/clients/gateway.md says."""
 
     def __init__(self, world: World) -> None:
         self._random = world.random

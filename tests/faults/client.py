@@ -1,4 +1,4 @@
-"""One person at the relay: a client that does what the README tells client authors, and notes what it sees."""
+"""One person at the relay: a client that does what docs/clients/ tells client authors, and notes what it sees."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The gateway's rules, one test each, on one node: see section 2 of DESIGN.md."""
+"""The rules of the gateway, one test each, on one node: docs/clients/gateway.md says them."""
 
 import asyncio
 import gc

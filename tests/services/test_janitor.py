@@ -1,4 +1,4 @@
-"""DESIGN.md on expired messages: their bytes leave Redis within the cleanup interval."""
+"""Expired messages: their bytes leave Redis within the cleanup interval."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from uuid import uuid4

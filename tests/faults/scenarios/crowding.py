@@ -178,7 +178,7 @@ class _Returner:
 
 
 async def _come(ground: Ground, port: int, returners: list[_Returner], found: Findings) -> None:
-    """Connect all, spread over a time, as the README asks of clients."""
+    """Connect all, spread over a time, as docs/clients/gateway.md asks of clients."""
     spread_secs = len(returners) / _RECONNECTS_PER_SEC
     refusals: list[int] = []
     waits: list[float] = []
