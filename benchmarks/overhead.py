@@ -27,6 +27,7 @@ from obscura.http.token_buckets import LocalTokenBuckets
 from obscura.observability.metrics.delivery import MESSAGES_SENT
 from obscura.observability.metrics.http import REQUESTS
 from obscura.observability.metrics.redis import timed
+from obscura.settings.limits import RateLimitConfig
 from obscura.settings.model import Settings
 
 _ROUNDS = 7
@@ -90,7 +91,7 @@ async def parts() -> Mapping[str, Part]:
     async def answer(_request: web.Request) -> web.StreamResponse:
         return response
 
-    buckets = LocalTokenBuckets(_LARGE, _LARGE)
+    buckets = LocalTokenBuckets(RateLimitConfig("standard", _LARGE, _LARGE, ""))
     limits = RateLimits(buckets.take, nothing, ())  # type: ignore[arg-type]
     wrapped, route, began = wrap_handler(answer), "/v1/messages/{recipientId}", time.perf_counter()
 

@@ -20,6 +20,7 @@ from obscura.services.attachments import Attachments
 from obscura.services.keys import Keys
 from obscura.services.messages import Messages
 from obscura.services.sessions import Sessions
+from obscura.settings import limits
 from obscura.settings.model import Settings
 
 
@@ -75,7 +76,7 @@ def make_management_server(
 def _limit(server: HttpServer, settings: Settings, services: ApiServices) -> None:
     """Count the requests of each client. Comes before CORS: a page is to be able to read a refusal."""
     client_of = server.app[CLIENT_OF] = ClientAddresses(settings.trusted_proxies).of
-    standard = LocalTokenBuckets(settings.rate_limit_per_second, settings.rate_limit_burst)
+    standard = LocalTokenBuckets(limits.STANDARD.config(settings))
     RateLimits(standard.take, services.count_auth_request, API_ROUTES).install(server.app)
     server.fast_path = SendFastPath(
         client_of, standard.take, services.sessions.authenticate, services.messages, settings.max_message_bytes

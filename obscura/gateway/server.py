@@ -20,6 +20,7 @@ from obscura.gateway.socket_writer import SocketWriter
 from obscura.observability.metrics.gateway import SOCKET_SECONDS, SOCKETS
 from obscura.observability.metrics.http import RATE_LIMITED
 from obscura.services.sessions import Sessions
+from obscura.settings.limits import ACCOUNT_SOCKETS, ADDRESS_SOCKETS, SocketLimitRow
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class Gateway:
         out = SocketWriter(request, options.outbound_size, options.write_timeout_secs)
         session = GatewaySocket(user_id, session_id, out, self._services)
         if self._client_addresses.of(client) >= self._limits.per_client_address:
-            raise self._too_many("sockets_of_address", "address")
+            raise self._too_many(ADDRESS_SOCKETS)
         self._client_addresses.add(client)
         is_listed = False
         began = perf_counter()
@@ -114,12 +115,12 @@ class Gateway:
         except TimeoutError:
             log.warning("sockets or acks were left when the time for leaving was over")
 
-    def _too_many(self, tier: str, whose: str) -> TooManyRequests:
+    def _too_many(self, limit: SocketLimitRow) -> TooManyRequests:
         """The refusal of a socket; one whose client went away without a word is gone when it says to come back."""
-        RATE_LIMITED.labels(tier).inc()
+        RATE_LIMITED.labels(limit.tier).inc()
         options = self._services.options
         dead_socket_secs = math.ceil(options.ping_interval_secs + options.ping_timeout_secs)
-        return TooManyRequests(f"Too many connections of this {whose}", dead_socket_secs)
+        return TooManyRequests(limit.refusal, dead_socket_secs)
 
     async def _admit_in_time(self, session: GatewaySocket) -> bool:
         try:
@@ -136,7 +137,7 @@ class Gateway:
         if self._is_leaving:
             raise Unavailable("the node is leaving")
         if self._hub.count_of(session.address_id) >= self._limits.per_account:
-            raise self._too_many("sockets", "account")
+            raise self._too_many(ACCOUNT_SOCKETS)
         if self._hub.size >= self._limits.in_all:
             return False
         await self._hub.join(session)

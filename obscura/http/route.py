@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 
 from obscura.http.bodies import check_expectation
+from obscura.settings import limits
 
-STANDARD_TIER = "standard"
-AUTH_TIER = "auth"
+STANDARD_TIER = limits.STANDARD.tier
+AUTH_TIER = limits.AUTH.tier
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,8 @@ from collections.abc import Callable
 
 from obscura.errors import TooManyRequests
 from obscura.observability.metrics.http import RATE_LIMITED
+from obscura.settings.limits import RateLimitConfig
 
-REFUSAL = "Too many requests"
-
-_STANDARD_TIER = "standard"
 _MAX_CLIENTS = 65_536  # remembered in each of two tables, 10 MiB together
 _NS_PER_SEC = 1_000_000_000
 
@@ -23,21 +21,19 @@ class LocalTokenBuckets:
     is that some of the flooders start with a full bucket again.
 
     Args:
-        per_second: Tokens a bucket gains.
-        burst: Tokens it holds.
         now_ns: A clock that never goes back.
         max_clients: Remembered in each table.
     """
 
     def __init__(
         self,
-        per_second: float,
-        burst: int,
+        config: RateLimitConfig,
         now_ns: Callable[[], int] = time.monotonic_ns,
         max_clients: int = _MAX_CLIENTS,
     ) -> None:
-        self._interval_ns = math.ceil(_NS_PER_SEC / per_second)
-        self._fill_ns = burst * self._interval_ns
+        self._config = config
+        self._interval_ns = math.ceil(_NS_PER_SEC / config.per_second)
+        self._fill_ns = config.burst * self._interval_ns
         self._tolerance_ns = self._fill_ns - self._interval_ns
         self._now_ns = now_ns
         self._max_clients = max_clients
@@ -61,8 +57,8 @@ class LocalTokenBuckets:
         full_ns = self._recent.get(client) or self._older.get(client, 0)
         wait_ns = full_ns - self._tolerance_ns - now_ns
         if wait_ns > 0:
-            RATE_LIMITED.labels(_STANDARD_TIER).inc()
-            raise TooManyRequests(REFUSAL, -(-wait_ns // _NS_PER_SEC))
+            RATE_LIMITED.labels(self._config.tier).inc()
+            raise TooManyRequests(self._config.refusal, -(-wait_ns // _NS_PER_SEC))
         self._recent[client] = max(now_ns, full_ns) + self._interval_ns
 
     def _rotate(self, now_ns: int) -> None:

@@ -22,7 +22,6 @@ from obscura.gateway.options import SocketContext, SocketOptions
 from obscura.gateway.server import Gateway
 from obscura.gateway.socket_limits import SocketLimits
 from obscura.http.server import HttpServer
-from obscura.http.token_buckets import REFUSAL
 from obscura.node import parts
 from obscura.observability.metrics.delivery import ACKS_WAITING
 from obscura.observability.metrics.gateway import SOCKETS_LIMIT
@@ -35,6 +34,7 @@ from obscura.services.attachments import AttachmentOptions, Attachments
 from obscura.services.keys import KeyOptions, Keys
 from obscura.services.messages import Messages
 from obscura.services.sessions import SessionOptions, Sessions
+from obscura.settings import limits
 from obscura.settings.model import Settings
 from obscura.store import keyspace
 from obscura.store.accounts import AccountStore
@@ -42,7 +42,7 @@ from obscura.store.attachments import AttachmentStore
 from obscura.store.events import EventDecoder
 from obscura.store.keys import KeyStore
 from obscura.store.messages import InboxLimits, MessageStore
-from obscura.store.rate_limits import Bucket, RateLimit
+from obscura.store.rate_limits import RateLimit
 from obscura.store.sessions import SessionStore
 
 log = logging.getLogger(__name__)
@@ -174,7 +174,7 @@ class Node:
         self._keys = Keys(
             KeyStore(commands, scripts),
             self._sessions,
-            RateLimit(scripts, parts.bundle_bucket(settings)),
+            RateLimit(scripts, limits.BUNDLE.config(settings)),
             KeyOptions.from_settings(settings),
         )
         self._messages = Messages(message_store, int(settings.messaging_cleanup_interval_secs * 1000))
@@ -182,10 +182,10 @@ class Node:
             AccountStore(commands, scripts),
             self._sessions,
             passwords,
-            RateLimit(scripts, parts.login_bucket(settings)),
+            RateLimit(scripts, limits.LOGIN.config(settings)),
             settings.max_pre_keys,
         )
-        self._auth_limit = RateLimit(scripts, _auth_bucket(settings))
+        self._auth_limit = RateLimit(scripts, limits.AUTH.config(settings))
         self._attachments = Attachments(
             AttachmentStore(commands, scripts),
             self._blobs,
@@ -250,7 +250,3 @@ class Node:
                 return await self._blobs.is_available()
         except TimeoutError:
             return False
-
-
-def _auth_bucket(settings: Settings) -> Bucket:
-    return Bucket("auth", settings.auth_rate_limit_per_second, settings.auth_rate_limit_burst, REFUSAL)

@@ -47,7 +47,7 @@ BASE_ALLOWED: dict[str, set[str]] = {
     "runtime": set(),
     "tasks": set(),
     "settings": {"errors"},
-    "observability": {"errors"},
+    "observability": {"errors", "settings"},
     "errors": set(),
 }
 

@@ -7,6 +7,7 @@ import pytest
 
 from obscura.errors import TooManyRequests
 from obscura.http.token_buckets import LocalTokenBuckets
+from obscura.settings.limits import RateLimitConfig
 from tests.support.inspection import metric
 
 SECOND_NS = 1_000_000_000
@@ -29,6 +30,10 @@ def clock() -> Clock:
     return Clock()
 
 
+def config(per_second: float, burst: int) -> RateLimitConfig:
+    return RateLimitConfig("standard", per_second, burst, "Too many requests")
+
+
 def refused_for(buckets: LocalTokenBuckets, client: str = "a") -> int:
     """Take a token; 0, or the Retry-After of the refusal."""
     try:
@@ -41,7 +46,7 @@ def refused_for(buckets: LocalTokenBuckets, client: str = "a") -> int:
 @pytest.mark.parametrize(("per_second", "burst"), RATES)
 def test_a_burst_is_exact(clock: Clock, per_second: float, burst: int) -> None:
     """A client that was idle is served just so often at once."""
-    buckets = LocalTokenBuckets(per_second, burst, clock)
+    buckets = LocalTokenBuckets(config(per_second, burst), clock)
     assert [refused_for(buckets) for _ in range(burst)] == [0] * burst
     assert refused_for(buckets) >= 1
 
@@ -49,7 +54,7 @@ def test_a_burst_is_exact(clock: Clock, per_second: float, burst: int) -> None:
 @pytest.mark.parametrize(("per_second", "burst"), RATES)
 def test_a_token_comes_back_after_its_interval(clock: Clock, per_second: float, burst: int) -> None:
     """Not a nanosecond before it, and one at a time."""
-    buckets = LocalTokenBuckets(per_second, burst, clock)
+    buckets = LocalTokenBuckets(config(per_second, burst), clock)
     for _ in range(burst):
         buckets.take("a")
     interval_ns = math.ceil(SECOND_NS / per_second)
@@ -64,7 +69,7 @@ def test_a_token_comes_back_after_its_interval(clock: Clock, per_second: float, 
 @pytest.mark.parametrize(("per_second", "burst"), RATES)
 def test_retry_after_is_true(clock: Clock, per_second: float, burst: int) -> None:
     """Whenever a client is refused: a retry after that many seconds succeeds, one a whole second earlier does not."""
-    buckets = LocalTokenBuckets(per_second, burst, clock)
+    buckets = LocalTokenBuckets(config(per_second, burst), clock)
     rng = random.Random(f"{per_second} {burst}")
     refusals = 0
     for _ in range(2_000):
@@ -83,7 +88,7 @@ def test_retry_after_is_true(clock: Clock, per_second: float, burst: int) -> Non
 
 def test_over_a_long_time_a_client_gets_its_rate_and_one_burst(clock: Clock) -> None:
     """However a client spreads its requests, it is served no more than that."""
-    buckets = LocalTokenBuckets(10, 20, clock)
+    buckets = LocalTokenBuckets(config(10, 20), clock)
     served = 0
     for _ in range(10_000):
         clock.advance(0.01)
@@ -93,7 +98,7 @@ def test_over_a_long_time_a_client_gets_its_rate_and_one_burst(clock: Clock) -> 
 
 def test_clients_do_not_share_a_bucket(clock: Clock) -> None:
     """One that is refused costs another nothing."""
-    buckets = LocalTokenBuckets(1, 2, clock)
+    buckets = LocalTokenBuckets(config(1, 2), clock)
     for _ in range(5):
         refused_for(buckets, "a")
     assert [refused_for(buckets, "b") for _ in range(2)] == [0, 0]
@@ -101,7 +106,7 @@ def test_clients_do_not_share_a_bucket(clock: Clock) -> None:
 
 def test_idle_clients_are_forgotten(clock: Clock) -> None:
     """When a bucket is full again nothing is left of its client."""
-    buckets = LocalTokenBuckets(10, 20, clock)
+    buckets = LocalTokenBuckets(config(10, 20), clock)
     for number in range(1_000):
         buckets.take(str(number))
     clock.advance(2)
@@ -113,7 +118,7 @@ def test_idle_clients_are_forgotten(clock: Clock) -> None:
 
 def test_all_are_forgotten_at_once_after_a_pause(clock: Clock) -> None:
     """The first request after a long silence finds empty tables."""
-    buckets = LocalTokenBuckets(10, 20, clock)
+    buckets = LocalTokenBuckets(config(10, 20), clock)
     for number in range(1_000):
         buckets.take(str(number))
     clock.advance(4)
@@ -123,7 +128,7 @@ def test_all_are_forgotten_at_once_after_a_pause(clock: Clock) -> None:
 
 def test_forgetting_gives_no_token_away(clock: Clock) -> None:
     """A client that others make the tables turn for is limited as if it were alone."""
-    alone, among_others = LocalTokenBuckets(2, 3, clock), LocalTokenBuckets(2, 3, clock)
+    alone, among_others = LocalTokenBuckets(config(2, 3), clock), LocalTokenBuckets(config(2, 3), clock)
     rng = random.Random(3)
     for number in range(3_000):
         clock.advance(rng.expovariate(4))
@@ -133,7 +138,7 @@ def test_forgetting_gives_no_token_away(clock: Clock) -> None:
 
 def test_a_flood_of_addresses_does_not_fill_the_memory(clock: Clock) -> None:
     """However many addresses there are, no more than twice the bound are remembered."""
-    buckets = LocalTokenBuckets(1, 3, clock, max_clients=100)
+    buckets = LocalTokenBuckets(config(1, 3), clock, max_clients=100)
     sizes = []
     for number in range(10_000):
         buckets.take(str(number))
@@ -143,7 +148,7 @@ def test_a_flood_of_addresses_does_not_fill_the_memory(clock: Clock) -> None:
 
 def test_a_flood_does_not_free_who_asked_lately(clock: Clock) -> None:
     """When the tables turn early, a client that is over its limit stays so for another table's worth of others."""
-    buckets = LocalTokenBuckets(1, 50, clock, max_clients=100)
+    buckets = LocalTokenBuckets(config(1, 50), clock, max_clients=100)
     served = 0
     for number in range(140):
         buckets.take(f"other {number}")
@@ -154,6 +159,6 @@ def test_a_flood_does_not_free_who_asked_lately(clock: Clock) -> None:
 def test_refusals_are_counted(clock: Clock) -> None:
     """The metric says how often the tier refused."""
     before = metric("obscura_rate_limited_total", tier="standard")
-    buckets = LocalTokenBuckets(1, 1, clock)
+    buckets = LocalTokenBuckets(config(1, 1), clock)
     assert [refused_for(buckets) for _ in range(3)] == [0, 1, 1]
     assert metric("obscura_rate_limited_total", tier="standard") == before + 2

@@ -1,6 +1,7 @@
 """Metrics of HTTP requests and of the limits they meet."""
 
 from obscura.observability.metrics.declaration import Topic
+from obscura.settings.limits import TIERS
 
 TRAFFIC = Topic("Traffic")
 
@@ -34,6 +35,6 @@ SERVER_ERRORS = TRAFFIC.counter(
 RATE_LIMITED = TRAFFIC.counter(
     "obscura_rate_limited",
     "Requests answered 429, by the limit they met.",
-    {"tier": ("standard", "auth", "login", "bundle", "sockets", "sockets_of_address")},
+    {"tier": TIERS},
     watch="one client in a loop, or an attack. If many clients share an address, raise the burst",
 )
