@@ -97,7 +97,7 @@ class AccountStore:
 
     async def keep(self, user_id: UUID) -> bool:
         """Make an account permanent. False: there is none. Safe to repeat."""
-        return bool(await self._scripts.run("accounts_keep", keys=_account_keys(user_id)))
+        return bool(await self._scripts.run("accounts_make_permanent", keys=_account_keys(user_id)))
 
     async def release(self, username: str, user_id: UUID) -> bool:
         """Free a confirmed name whose account is gone. False: it is not that account's. Safe to repeat."""

@@ -14,7 +14,7 @@ MAX_CODE_LINES = 60
 MAX_ARGUMENTS = 8
 
 COPIED = {
-    *("usernames_confirm", "accounts_create", "accounts_keep", "accounts_delete"),
+    *("usernames_confirm", "accounts_create", "accounts_make_permanent", "accounts_delete"),
     *("keys_refill", "keys_take", "keys_takeover_begin", "keys_takeover"),
     *("sessions_create", "sessions_refresh", "sessions_mark_ended", "sessions_end"),
     *("messages_append", "attachments_finish"),
