@@ -5,7 +5,7 @@
 -- Returns: 'deleted', also if there was no account;
 --   'stale' if a session is listed, as of a login since the caller ended them: nothing is changed.
 -- Repeatable: yes.
--- Copied: yes.
+-- Replicated: yes.
 --
 -- The name still leads here until usernames_release.lua is called. A registration of it finds no
 -- account and releases it, so one that dies in between blocks nobody.

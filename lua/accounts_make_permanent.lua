@@ -1,9 +1,9 @@
 -- accounts_make_permanent.lua: make an account permanent whose name is confirmed.
 --
--- Why a script: all of the account is kept, or none of it.
+-- Why a script: all of the account becomes permanent, or none of it.
 -- Returns: 1, or 0 if the account is gone.
 -- Repeatable: yes.
--- Copied: yes.
+-- Replicated: yes.
 
 local account  = KEYS[1] -- hash
 local one_time = KEYS[2] -- hash: key id -> public key

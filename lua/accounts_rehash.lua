@@ -3,7 +3,7 @@
 -- Why a script: a hash that was changed meanwhile, or an account that is gone, is left alone.
 -- Returns: 1 if replaced, else 0.
 -- Repeatable: yes.
--- Copied: no.
+-- Replicated: no.
 
 local account  = KEYS[1] -- hash
 

@@ -4,7 +4,7 @@
 --   its bytes are being removed, and one that cannot be removed does not stand in the way of the others.
 -- Returns: their ids.
 -- Repeatable: yes, those of a lost reply are due again after again_ms.
--- Copied: no.
+-- Replicated: no.
 
 local expiry = KEYS[1] -- zset: attachment id by the ms when it is due
 

@@ -3,7 +3,7 @@
 -- Why a script: only an upload that the clean-up has not claimed meanwhile.
 -- Returns: 1, or 0 if it was claimed.
 -- Repeatable: yes.
--- Copied: yes.
+-- Replicated: yes.
 
 local expiry = KEYS[1] -- zset: attachment id by the ms when it is due
 

@@ -5,7 +5,7 @@
 -- Returns: 'stored'; 'stale' if the identity is another one by now, or the account is gone;
 --   'old' if the stored signed pre-key's id is not lower.
 -- Repeatable: no, a repeat answers 'old'.
--- Copied: yes.
+-- Replicated: yes.
 -- Invariant: one_time and order hold the same ids; only keys_*.lua and accounts_create.lua write them.
 
 local account  = KEYS[1] -- hash
@@ -13,11 +13,10 @@ local one_time = KEYS[2] -- hash: key id -> public key
 local order    = KEYS[3] -- zset: key id by arrival, oldest lowest
 
 local identity  = ARGV[1] -- the identity key that the signature was checked with
-local signed_id = ARGV[2]
-local signed    = ARGV[3]
-local signature = ARGV[4]
-local added     = cjson.decode(ARGV[5]) -- {id, key, id, key, ...}
-local max_keys  = tonumber(ARGV[6])
+local signed_id = ARGV[2] -- key id of the signed pre-key
+local fields    = cjson.decode(ARGV[3]) -- {field, value, ...}: the signed pre-key
+local added     = cjson.decode(ARGV[4]) -- {id, key, id, key, ...}
+local max_keys  = tonumber(ARGV[5])
 
 local known = redis.call('HMGET', account, 'identity_key', 'signed_pre_key_id')
 if known[1] ~= identity then
@@ -27,8 +26,9 @@ if tonumber(signed_id) <= tonumber(known[2]) then
   return 'old'
 end
 
-redis.call('HSET', account, 'signed_pre_key_id', signed_id, 'signed_pre_key', signed,
-  'signed_pre_key_signature', signature)
+for i = 1, #fields, 2 do
+  redis.call('HSET', account, fields[i], fields[i + 1])
+end
 
 local newest = redis.call('ZREVRANGE', order, 0, 0, 'WITHSCORES')[2]
 local arrival = tonumber(newest or 0)

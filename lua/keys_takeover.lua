@@ -5,7 +5,7 @@
 -- Returns: 'stored'; 'ended' if the caller's session is over; 'stale' if the identity is another
 --   one by now, the account is gone, or a session exists that is neither kept nor listed as ended.
 -- Repeatable: no, a repeat answers 'stale'.
--- Copied: yes.
+-- Replicated: yes.
 --
 -- keys_takeover_begin.lua has cut off the sessions listed as ended, and they are in the shared list.
 

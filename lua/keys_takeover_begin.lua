@@ -4,7 +4,7 @@
 --   over before they could enter the one that wins in the shared list of ended sessions.
 -- Returns: 1, or 0 if the caller's session is over: nothing is changed.
 -- Repeatable: yes.
--- Copied: yes.
+-- Replicated: yes.
 --
 -- The sessions cut off stay listed in their account until keys_takeover.lua has run, so one that
 -- dies in between leaves them for the next to enter in the shared list.

@@ -3,7 +3,7 @@
 -- Why a script: Redis without memory refuses a plain SET, and the clean-up that makes room needs its lease then.
 -- Returns: 1, or 0 if somebody holds it.
 -- Repeatable: yes, a repeat under the same token answers 0, and it is held.
--- Copied: no.
+-- Replicated: no.
 
 local lease = KEYS[1] -- string: the holder's token
 

@@ -3,7 +3,7 @@
 -- Why a script: only the holder renews, never one whose lease ran out and is another's by now.
 -- Returns: 1, or 0 if the lease is not the caller's any more.
 -- Repeatable: yes.
--- Copied: no.
+-- Replicated: no.
 
 local lease = KEYS[1] -- string: the holder's token
 

@@ -3,7 +3,7 @@
 -- Why a script: the entries and the inbox's size in bytes change together.
 -- Returns: the number of entries removed; ids that are not there count nothing.
 -- Repeatable: yes.
--- Copied: no.
+-- Replicated: no.
 
 local account = KEYS[1] -- hash
 local inbox   = KEYS[2] -- stream

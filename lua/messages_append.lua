@@ -9,7 +9,7 @@
 --   oldest_ms a lower bound of the time of the oldest entry left, dropped the number of entries
 --   removed for the limits or because they had expired.
 -- Repeatable: only with an idempotency key; else each call stores another message.
--- Copied: yes.
+-- Replicated: yes.
 -- Invariant: while inbox exists, account.inbox_bytes is the sum of the bodies in it; only
 --   messages_*.lua and keys_takeover.lua write either.
 

@@ -4,7 +4,7 @@
 -- Returns: {removed, oldest_ms}: oldest_ms is the time of the oldest entry left, expired too if the
 --   bound on the work of one call was reached; nil when the inbox is empty.
 -- Repeatable: yes.
--- Copied: no.
+-- Replicated: no.
 
 local account = KEYS[1] -- hash
 local inbox   = KEYS[2] -- stream

@@ -6,7 +6,7 @@
 -- Returns: {start, last, bytes}: start is what XRANGE is to begin with; last the newest id that was
 --   ever given, '0-0' for an unknown user; bytes no less than what the bodies of the inbox have.
 -- Repeatable: yes.
--- Copied: no.
+-- Replicated: no.
 
 local account = KEYS[1] -- hash
 

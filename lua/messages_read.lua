@@ -6,7 +6,7 @@
 --   unread, '0-0' for an unknown user; complete is 1 when nothing lies beyond it; an entry is
 --   {id, from, body}.
 -- Repeatable: yes.
--- Copied: no.
+-- Replicated: no.
 
 local account   = KEYS[1] -- hash
 local inbox     = KEYS[2] -- stream

@@ -3,7 +3,7 @@
 -- Why a script: Redis without memory refuses a plain ZADD, and the clean-up that makes room must go on then.
 -- Returns: 1.
 -- Repeatable: yes.
--- Copied: no.
+-- Replicated: no.
 
 local expiry = KEYS[1] -- zset: user id by the ms when the oldest message of the inbox expires
 

@@ -3,7 +3,7 @@
 -- Why a script: a token taken at the same moment by another node is not given back with it.
 -- Returns: 1, or 0 if the bucket was full.
 -- Repeatable: no, each call gives another token back.
--- Copied: no.
+-- Replicated: no.
 
 local bucket      = KEYS[1]            -- string: microseconds since the epoch
 

@@ -3,7 +3,7 @@
 -- Why a script: of several nodes that ask at once none gets a token that another has taken.
 -- Returns: 0 if taken, else the milliseconds until one is there.
 -- Repeatable: no, each call takes another token.
--- Copied: no.
+-- Replicated: no.
 --
 -- The bucket is one number, the moment at which it would be full again (the generic cell rate
 -- algorithm, ITU-T I.371). No key is as good as a full bucket, so Redis forgets full ones.

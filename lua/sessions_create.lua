@@ -3,7 +3,7 @@
 -- Why a script: no session exists that is not listed, and none without its account.
 -- Returns: 1, or 0 if the account is gone.
 -- Repeatable: yes, with the same arguments and until the token is exchanged.
--- Copied: yes.
+-- Replicated: yes.
 
 local account  = KEYS[1] -- hash
 local sessions = KEYS[2] -- zset: session id by expiry, ms

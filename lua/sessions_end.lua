@@ -3,7 +3,7 @@
 -- Why a script: no session exists that is not listed, for a takeover ends those that are.
 -- Returns: 1, or 0 if there was no such session.
 -- Repeatable: yes.
--- Copied: yes.
+-- Replicated: yes.
 --
 -- The caller has entered it in the shared list of ended sessions before, so a crash in between
 -- ends the session too early, never too late.

@@ -3,7 +3,7 @@
 -- Why a script: a session is announced if and only if it is listed.
 -- Returns: the number of entries that had expired and were removed.
 -- Repeatable: yes.
--- Copied: yes.
+-- Replicated: yes.
 --
 -- A session that is listed already gets the new time, be it later or earlier.
 

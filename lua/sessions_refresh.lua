@@ -8,7 +8,7 @@
 --   'unknown', there is no such session.
 -- Repeatable: yes, with the same arguments and at once; a repeat of 'rotated' answers 'retried'.
 --   With the two tokens changed over it takes an exchange back, and does nothing if there was none.
--- Copied: yes.
+-- Replicated: yes.
 
 local session  = KEYS[1] -- hash
 local sessions = KEYS[2] -- zset: session id by expiry, ms

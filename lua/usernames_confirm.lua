@@ -3,7 +3,7 @@
 -- Why a script: only the account that holds the claim may confirm it.
 -- Returns: 1, or 0 if the claim has expired or is another account's by now.
 -- Repeatable: yes.
--- Copied: yes.
+-- Replicated: yes.
 
 local name    = KEYS[1] -- string: user id
 local user_id = ARGV[1]

@@ -3,7 +3,7 @@
 -- Why a script: only the account named as gone loses the name, and never a claim under way.
 -- Returns: 1, or 0 if the name is free, another account's, or merely claimed so far.
 -- Repeatable: yes.
--- Copied: no.
+-- Replicated: no.
 
 local name    = KEYS[1] -- string: user id
 local user_id = ARGV[1]

@@ -251,7 +251,7 @@ class GatewaySocket:
             return
         self._status_due = False
         try:
-            shortage = await self._services.keys.shortage(self.address_id)
+            shortage = await self._services.keys.low_pre_key_count(self.address_id)
         except StoreUnavailable:
             self._status_due = True
             raise

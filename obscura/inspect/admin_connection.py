@@ -58,9 +58,9 @@ class Relay:
             if username is not None:
                 return AccountRef(user_id, username, exists=True)
         elif by != "id":
-            holder = await self._accounts.holder_of(user)
-            if holder is not None:
-                return AccountRef(holder.user_id, user, await self._accounts.exists(holder.user_id))
+            claim = await self._accounts.claim_on(user)
+            if claim is not None:
+                return AccountRef(claim.user_id, user, await self._accounts.exists(claim.user_id))
         raise _unknown(user)
 
     async def find_account(self, user: str, by: By | None = None) -> AccountRef:

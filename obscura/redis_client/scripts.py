@@ -32,13 +32,13 @@ def script_folder() -> Traversable:
 class _Script(NamedTuple):
     source: bytes
     digest: str
-    is_copied: bool
+    is_replicated: bool
     counted: RedisSeries
 
     @classmethod
     def parse(cls, name: str, source: bytes) -> "_Script":
         digest = sha1(source, usedforsecurity=False).hexdigest()
-        return cls(source, digest, b"\n-- Copied: yes" in source, redis_series(name))
+        return cls(source, digest, b"\n-- Replicated: yes" in source, redis_series(name))
 
 
 class Scripts:
@@ -71,7 +71,7 @@ class Scripts:
         return request.child_span(name, {"db.system.name": "redis", "db.stored_procedure.name": name}, call)
 
     async def _run(self, script: _Script, keys: tuple[str, ...], args: Iterable[Argument]) -> Any:
-        call = self._commands.call_replicated if script.is_copied else self._commands.call
+        call = self._commands.call_replicated if script.is_replicated else self._commands.call
         started = perf_counter()
         try:
             return await call("EVALSHA", script.digest, len(keys), *keys, *args)

@@ -13,7 +13,7 @@ from obscura.model.keys import DeviceKeys
 from obscura.observability.metrics.accounts import PASSWORDS_REFUSED
 from obscura.services.keys import check_device
 from obscura.services.sessions import Sessions
-from obscura.store.accounts import AccountStore, Login
+from obscura.store.accounts import AccountStore, PasswordRecord
 from obscura.store.rate_limits import RateLimit
 
 _MAX_USERNAME_LENGTH = 50  # code points
@@ -49,8 +49,8 @@ class Accounts:
     async def register(self, credentials: Credentials, keys: DeviceKeys) -> Tokens:
         """Make an account and log it in.
 
-        Of several registrations of a name at once exactly one succeeds. Whatever
-        fails at whatever point leaves a working account or, within a minute, a free name.
+        Of several registrations of a name at once exactly one succeeds. A failure at any
+        point leaves either a working account or, within a minute, a free name.
 
         Raises:
             BadRequest: The name, the password or the keys break a rule.
@@ -68,7 +68,7 @@ class Accounts:
         if not await self._store.claim(credentials.username, user_id):
             raise Conflict(_NAME_TAKEN)
         await self._store.create(user_id, credentials.username, password_hash, int(self._now() * 1000), keys)
-        if not await self._settle(credentials.username, user_id):
+        if not await self._make_permanent(credentials.username, user_id):
             await self._store.discard(user_id)
             raise Unavailable("a registration took longer than its claim to the name lasts")
         return await self._sessions.start(user_id, "registration")
@@ -76,8 +76,9 @@ class Accounts:
     async def login(self, credentials: Credentials) -> Tokens:
         """Check a password and start a session.
 
-        An unknown name takes the same steps and the same time as a wrong password. A login
-        counts as failed until it has not, so guesses made at once are all counted.
+        An unknown name takes the same steps and the same time as a wrong password. Every login
+        is counted as a failure before its password is checked, and the count is taken back when it
+        succeeds: so guesses made at the same moment are all counted.
 
         Raises:
             Unauthorized: Unknown name or wrong password; the two look the same.
@@ -87,43 +88,44 @@ class Accounts:
         """
         await self._failures.take(credentials.username)
         try:
-            login = await self._verified(credentials)
+            verified = await self._verified(credentials)
         except Unavailable:
             with suppress(Unavailable):
                 await self._failures.refund(credentials.username)
             raise
         await self._failures.refund(credentials.username)
-        await self._rehash_if_outdated(login, credentials.password)
-        return await self._sessions.start(login.user_id, "login")
+        await self._rehash_if_outdated(verified, credentials.password)
+        return await self._sessions.start(verified.user_id, "login")
 
-    async def _verified(self, credentials: Credentials) -> Login:
-        holder = await self._store.holder_of(credentials.username)
-        login = await self._store.login_of(holder.user_id if holder else uuid4())
+    async def _verified(self, credentials: Credentials) -> PasswordRecord:
+        """The password record of a name, if the password is the right one."""
+        claim = await self._store.claim_on(credentials.username)
+        stored = await self._store.password_of(claim.user_id if claim else uuid4())
         with _refusals_counted():
-            matches = await self._passwords.verify(credentials.password, login.password_hash if login else None)
+            matches = await self._passwords.verify(credentials.password, stored.password_hash if stored else None)
         # A registration may have died before its last steps; whoever can log in has an account for good.
-        if login is None or not matches or not await self._settle(credentials.username, login.user_id):
+        if stored is None or not matches or not await self._make_permanent(credentials.username, stored.user_id):
             raise Unauthorized("Invalid username or password")
-        return login
+        return stored
 
     async def _is_free(self, username: str) -> bool:
-        holder = await self._store.holder_of(username)
-        if holder is None:
+        claim = await self._store.claim_on(username)
+        if claim is None:
             return True
-        # A claim is a registration under way, and expires by itself. A name that was confirmed already
-        # when asked, and then has no account, is one whose registration died before the last step.
-        if not holder.confirmed or await self._store.exists(holder.user_id):
+        # Unconfirmed, it is a registration under way, and expires by itself. A confirmed name without an
+        # account, asked for in this order, is one whose registration died before the last step.
+        if not claim.confirmed or await self._store.exists(claim.user_id):
             return False
-        return await self._store.release(username, holder.user_id)
+        return await self._store.release(username, claim.user_id)
 
-    async def _settle(self, username: str, user_id: UUID) -> bool:
+    async def _make_permanent(self, username: str, user_id: UUID) -> bool:
         """Make a name and its account permanent, in this order. False: one of them has expired."""
-        return await self._store.confirm(username, user_id) and await self._store.keep(user_id)
+        return await self._store.confirm(username, user_id) and await self._store.make_permanent(user_id)
 
-    async def _rehash_if_outdated(self, login: Login, password: str) -> None:
-        if self._passwords.needs_rehash(login.password_hash):
+    async def _rehash_if_outdated(self, verified: PasswordRecord, password: str) -> None:
+        if self._passwords.needs_rehash(verified.password_hash):
             with suppress(Unavailable):  # too many are waiting: the next login will do
-                await self._store.rehash(login, await self._passwords.hash(password))
+                await self._store.rehash(verified, await self._passwords.hash(password))
 
 
 @contextmanager

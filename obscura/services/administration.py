@@ -36,7 +36,7 @@ class AccountAdministration:
         Raises:
             StoreUnavailable: Some may have ended, and then for good.
         """
-        session_ids = await self._session_store.all_of(user_id)
+        session_ids = await self._session_store.ids_of(user_id)
         await self._sessions.end(user_id, session_ids)
         return len(session_ids)
 

@@ -127,7 +127,7 @@ class Janitor:
         """Sweep. False: another node is at it."""
         token = token_hex(16)
         try:
-            is_mine = await self._lease.take(token, self._hold_ms)
+            is_mine = await self._lease.acquire(token, self._hold_ms)
             if is_mine:
                 await self._sweep_as_holder(token)
             return is_mine

@@ -26,7 +26,7 @@ from obscura.observability.metrics.accounts import (
 )
 from obscura.services.sessions import Sessions
 from obscura.settings.model import Settings
-from obscura.store.keys import KeyStore, Upload
+from obscura.store.keys import KeyStore, UploadOutcome
 from obscura.store.rate_limits import RateLimit
 
 log = logging.getLogger(__name__)
@@ -56,33 +56,36 @@ class KeyOptions:
 
 
 class Keys:
-    """Args:
-    fetches: Limits how often one client is given the keys of one account.
+    """The public keys of devices: uploaded by their owners, handed out to those who want to write to them.
+
+    Args:
+        fetches: Limits how often one client is given the keys of one address.
+        options: How many one-time pre-keys there may be, and for whom.
     """
 
-    def __init__(self, store: KeyStore, sessions: Sessions, fetches: RateLimit, rules: KeyOptions) -> None:
+    def __init__(self, store: KeyStore, sessions: Sessions, fetches: RateLimit, options: KeyOptions) -> None:
         self._store = store
         self._sessions = sessions
         self._fetches = fetches
-        self._rules = rules
-        self.threshold = rules.threshold
+        self._options = options
+        self.threshold = options.threshold
 
-    async def take_bundle(self, user_id: UUID, client: str, is_logged_in: bool) -> Bundle:
+    async def take_bundle(self, address_id: UUID, client: str, is_logged_in: bool) -> Bundle:
         """Hand out a bundle, using up one one-time pre-key; each is handed out once.
 
-        When only the reserve is left who is not logged in gets the bundle without one.
+        When only the reserve is left, a caller who is not logged in gets the bundle without one.
 
         Args:
-            client: The address that asks, as limits count it.
+            client: The network address that asks, as limits count it.
             is_logged_in: Whether the caller has shown an access token that holds.
 
         Raises:
-            NotFound: There is no such user.
-            TooManyRequests: The client has had too many of this account's keys lately.
+            NotFound: There is no such address.
+            TooManyRequests: The client has had too many of this address's keys lately.
         """
-        await self._fetches.take(f"{user_id} {client}")
-        reserve = 0 if is_logged_in else self._rules.reserve
-        taken = await self._store.take_bundle(user_id, self.threshold, reserve)
+        await self._fetches.take(f"{address_id} {client}")
+        reserve = 0 if is_logged_in else self._options.reserve
+        taken = await self._store.take_bundle(address_id, self.threshold, reserve)
         if taken is None:
             raise NotFound("User not found or no keys available")
         if taken.is_low:
@@ -93,9 +96,9 @@ class Keys:
             PRE_KEYS_EXHAUSTED.inc()
         return taken.bundle
 
-    async def shortage(self, user_id: UUID) -> int | None:
+    async def low_pre_key_count(self, address_id: UUID) -> int | None:
         """How many one-time pre-keys are left if that is fewer than the threshold, else None."""
-        count = await self._store.count(user_id)
+        count = await self._store.count(address_id)
         return count if count < self.threshold else None
 
     async def upload(self, claims: AccessClaims, upload: KeyUpload) -> None:
@@ -106,43 +109,44 @@ class Keys:
             Unauthorized: The session is over, or the account is gone.
             Unavailable: Redis is away, or others kept changing the account meanwhile.
         """
-        _check_count(len(upload.one_time), self._rules.max_pre_keys)
+        _check_count(len(upload.one_time), self._options.max_pre_keys)
         for _ in range(_ATTEMPTS):
             match await self._try_upload(claims, upload):
-                case Upload.STORED:
+                case UploadOutcome.STORED:
                     return
-                case Upload.OLD:
+                case UploadOutcome.OLD:
                     raise SignedPreKeyNotNewer("the signed pre-key is not newer than the stored one")
-                case Upload.ENDED:
+                case UploadOutcome.ENDED:
                     raise Unauthorized("The session has ended")
-                case Upload.STALE:
+                case UploadOutcome.STALE:
                     KEY_UPLOADS_RESTARTED.inc()
         raise Unavailable("others kept changing the account during an upload of keys")
 
-    async def _try_upload(self, claims: AccessClaims, upload: KeyUpload) -> Upload:
-        stored = await self._store.identity_of(claims.user_id)
+    async def _try_upload(self, claims: AccessClaims, upload: KeyUpload) -> UploadOutcome:
+        address_id = claims.user_id  # an account has one address, of its own id
+        stored = await self._store.identity_of(address_id)
         if stored is None:
-            return Upload.ENDED  # with its account
+            return UploadOutcome.ENDED  # with its account
         if upload.identity is None or upload.identity.base64 == stored:
-            return await self._refill(claims.user_id, stored, upload)
+            return await self._refill(address_id, stored, upload)
         if upload.registration_id is None:
             raise RegistrationIdMissing("a new identity key needs a registration id")
         keys = DeviceKeys(upload.identity, upload.registration_id, upload.signed, upload.one_time)
         return await self._take_over(claims, stored, keys)
 
-    async def _refill(self, user_id: UUID, identity: str, upload: KeyUpload) -> Upload:
+    async def _refill(self, address_id: UUID, identity: str, upload: KeyUpload) -> UploadOutcome:
         _check_signature(PublicKey.from_base64(identity), upload.signed)
-        return await self._store.refill(user_id, identity, upload, self._rules.max_pre_keys)
+        return await self._store.refill(address_id, identity, upload, self._options.max_pre_keys)
 
-    async def _take_over(self, claims: AccessClaims, stored: str, keys: DeviceKeys) -> Upload:
+    async def _take_over(self, claims: AccessClaims, stored: str, keys: DeviceKeys) -> UploadOutcome:
         _check_signature(keys.identity, keys.signed)
         # In this order a crash in between ends the other sessions without a takeover, never the reverse.
         others = await self._sessions.others_of(claims)
         if not await self._store.begin_takeover(claims.user_id, claims.session_id, others):
-            return Upload.ENDED
+            return UploadOutcome.ENDED
         await self._sessions.mark_ended(others)
         outcome = await self._store.takeover(claims.user_id, stored, keys, claims.session_id, others)
-        if outcome is Upload.STORED:
+        if outcome is UploadOutcome.STORED:
             TAKEOVERS.inc()
             SESSIONS_ENDED.labels("takeover").inc(len(others))
             log.info("device replaced", extra={"sessions_ended": len(others)})

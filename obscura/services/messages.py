@@ -14,7 +14,7 @@ from obscura.observability.metrics.delivery import (
     MESSAGES_REPEATED,
     MESSAGES_SENT,
 )
-from obscura.store.messages import Idempotency, MessageStore, Page, Refusal, Stored
+from obscura.store.messages import Appended, Idempotency, MessageStore, NotAppended, Page
 
 log = logging.getLogger(__name__)
 
@@ -45,26 +45,26 @@ class Messages:
         """
         outcome = await self._store.append(recipient_id, sender_id, body, _idempotency(idempotency_key, body))
         match outcome:
-            case Stored():
+            case Appended():
                 await self._after_append(recipient_id, outcome)
-            case Refusal.REPEATED:
+            case NotAppended.REPEATED:
                 MESSAGES_REPEATED.inc()
-            case Refusal.UNKNOWN_RECIPIENT:
+            case NotAppended.UNKNOWN_RECIPIENT:
                 raise NotFound("Recipient not found")
-            case Refusal.CONFLICT:
+            case NotAppended.CONFLICT:
                 raise IdempotencyKeyReused("the idempotency key was used for another message")
 
-    async def pending(self, user_id: UUID, after: EntryId, max_count: int, max_bytes: int) -> Page:
-        """The next page of the user's inbox, oldest first; expired messages are left out."""
-        return await self._store.read(user_id, after, max_count, max_bytes)
+    async def pending(self, address_id: UUID, after: EntryId, max_count: int, max_bytes: int) -> Page:
+        """The next page of the inbox, oldest first; expired messages are left out."""
+        return await self._store.read(address_id, after, max_count, max_bytes)
 
-    async def acknowledge(self, user_id: UUID, acks: Sequence[tuple[EntryId, int | None]]) -> None:
-        """Remove messages from the user's own inbox. Unknown ones are fine. Safe to repeat.
+    async def acknowledge(self, address_id: UUID, acks: Sequence[tuple[EntryId, int | None]]) -> None:
+        """Remove messages from an inbox. Unknown ones are fine. Safe to repeat.
 
         Args:
             acks: Each with the size of the message's body in bytes, if that is known.
         """
-        MESSAGES_ACKED.inc(await self._store.acknowledge(user_id, acks))
+        MESSAGES_ACKED.inc(await self._store.acknowledge(address_id, acks))
 
     async def sweep(self) -> None:
         """Free the memory of expired messages.
@@ -75,28 +75,28 @@ class Messages:
             StoreUnavailable: What is left stays noted.
         """
         while due := await self._store.due_for_expiry(_INBOXES_PER_STEP):
-            for user_id in due:
-                await self._expire(user_id)
+            for address_id in due:
+                await self._expire(address_id)
 
-    async def _expire(self, user_id: UUID) -> None:
-        removed, oldest_ms = await self._store.expire(user_id, _MESSAGES_PER_STEP)
+    async def _expire(self, address_id: UUID) -> None:
+        removed, oldest_ms = await self._store.expire(address_id, _MESSAGES_PER_STEP)
         MESSAGES_EXPIRED.inc(removed)
         if oldest_ms is None:
-            await self._store.cancel_expiry(user_id)
+            await self._store.cancel_expiry(address_id)
         else:  # due again at once if there was more than one step's work
-            await self._store.reschedule_expiry(user_id, oldest_ms)
+            await self._store.reschedule_expiry(address_id, oldest_ms)
 
-    async def _after_append(self, recipient_id: str, stored: Stored) -> None:
+    async def _after_append(self, recipient_id: str, appended: Appended) -> None:
         MESSAGES_SENT.inc()
-        if stored.dropped:
-            MESSAGES_DROPPED.inc(stored.dropped)
-        if self._outlives_its_oldest(stored):
+        if appended.dropped:
+            MESSAGES_DROPPED.inc(appended.dropped)
+        if self._outlives_its_oldest(appended):
             try:
-                await self._store.schedule_expiry(recipient_id, stored.oldest_ms)
+                await self._store.schedule_expiry(recipient_id, appended.oldest_ms)
             except StoreUnavailable:
                 log.warning("the clean-up of an inbox could not be noted; a later message will")
 
-    def _outlives_its_oldest(self, stored: Stored) -> bool:
+    def _outlives_its_oldest(self, appended: Appended) -> bool:
         """Whether the clean-up is to be told of the inbox a message was just stored in.
 
         An inbox dies as a whole with its last message, by Redis's own expiry. Only one
@@ -105,7 +105,7 @@ class Messages:
         round trip and one lost to a crash is made up for.
         """
         intervals, intervals_before = (
-            (ms - stored.oldest_ms) // self._cleanup_interval_ms for ms in (stored.ms, stored.previous_ms)
+            (ms - appended.oldest_ms) // self._cleanup_interval_ms for ms in (appended.ms, appended.previous_ms)
         )
         return intervals > max(intervals_before, 0)
 

@@ -89,11 +89,11 @@ class Sessions:
     """What a session is worth at this moment, on every node alike."""
 
     def __init__(
-        self, store: SessionStore, tokens: AccessTokens, rules: SessionOptions, now: Callable[[], float] = time.time
+        self, store: SessionStore, tokens: AccessTokens, options: SessionOptions, now: Callable[[], float] = time.time
     ) -> None:
         self._store = store
         self._tokens = tokens
-        self._rules = rules
+        self._options = options
         self._now = now
         # Exchanges of which nobody knows whether they happened: presented and following, by the former's digest.
         self._unanswered: dict[str, tuple[RefreshToken, RefreshToken]] = {}
@@ -126,7 +126,7 @@ class Sessions:
         """
         refresh = RefreshToken.new(user_id)
         session_id = refresh.session_id
-        if not await self._store.create(user_id, session_id, refresh.digest, self._rules.refresh_ttl_ms):
+        if not await self._store.create(user_id, session_id, refresh.digest, self._options.refresh_ttl_ms):
             raise Unavailable("the account is gone")
         SESSIONS_STARTED.labels(by).inc()
         await self._end_surplus(user_id, session_id)
@@ -172,7 +172,7 @@ class Sessions:
         if token is None or token.user_id != claims.user_id:
             raise Unauthorized("Invalid refresh token")
         # Only the account's own: a made-up token is not to get into the list.
-        if token.session_id in await self._store.all_of(token.user_id):
+        if token.session_id in await self._store.ids_of(token.user_id):
             await self.end(token.user_id, [token.session_id])
             SESSIONS_ENDED.labels("logout").inc()
 
@@ -184,7 +184,7 @@ class Sessions:
         """
         # Listed for the life of the refresh token until that is removed: after a crash in between
         # the session does not come back once the list has forgotten it.
-        await self._enter(session_ids, self._rules.refresh_ttl_ms / 1000)
+        await self._enter(session_ids, self._options.refresh_ttl_ms / 1000)
         for session_id in session_ids:
             await self._store.end(user_id, session_id)
         with suppress(StoreUnavailable):  # listed for longer than needed, they are ended all the same
@@ -192,11 +192,11 @@ class Sessions:
 
     async def others_of(self, claims: AccessClaims) -> list[UUID]:
         """The account's sessions beside the caller's own."""
-        return [known for known in await self._store.all_of(claims.user_id) if known != claims.session_id]
+        return [known for known in await self._store.ids_of(claims.user_id) if known != claims.session_id]
 
     async def mark_ended(self, session_ids: Sequence[UUID]) -> None:
         """Have every node refuse the access tokens of these sessions, until the last has expired."""
-        await self._enter(session_ids, self._rules.access_ttl_secs)
+        await self._enter(session_ids, self._options.access_ttl_secs)
 
     async def reload_ended(self) -> None:
         """Read the shared list, at the start and after a gap in the events."""
@@ -215,8 +215,8 @@ class Sessions:
             self.ended.add(dict.fromkeys(session_ids, until_secs))
 
     async def _end_surplus(self, user_id: UUID, latest: UUID) -> None:
-        others = [known for known in await self._store.all_of(user_id) if known != latest]
-        surplus = others[: max(0, len(others) + 1 - self._rules.max_per_account)]
+        others = [known for known in await self._store.ids_of(user_id) if known != latest]
+        surplus = others[: max(0, len(others) + 1 - self._options.max_per_account)]
         await self.end(user_id, surplus)
         SESSIONS_ENDED.labels("too many").inc(len(surplus))
 
@@ -228,7 +228,7 @@ class Sessions:
         except StoreUnavailable:
             # It may have happened, and a Redis that was slow may make it yet. But the client is told to
             # come again, and has only the old token to come with.
-            if self._rules.retry_key is None:  # else it gets the successor, which an earlier retry may have got
+            if self._options.retry_key is None:  # else it gets the successor, which an earlier retry may have got
                 self._take_back_later(presented, following)
             raise
 
@@ -258,12 +258,12 @@ class Sessions:
     async def _call_refresh(self, presented: RefreshToken, following: RefreshToken) -> Rotation:
         digests = (presented.digest, following.digest)
         ids = presented.user_id, presented.session_id
-        return await self._store.refresh(*ids, digests, self._rules.refresh_ttl_ms, RACE_WINDOW_MS)
+        return await self._store.refresh(*ids, digests, self._options.refresh_ttl_ms, RACE_WINDOW_MS)
 
     def _successor(self, presented: RefreshToken) -> RefreshToken:
-        if self._rules.retry_key is None:
+        if self._options.retry_key is None:
             return presented.following()
-        return successor(presented, self._rules.retry_key)
+        return successor(presented, self._options.retry_key)
 
     def _issue(self, refresh: RefreshToken) -> Tokens:
         issued = self._tokens.issue(refresh.user_id, refresh.session_id)

@@ -1,20 +1,20 @@
 """Accounts and the names that lead to them.
 
 An account and its name lie in different Cluster slots, so no step covers both. The
-order of the steps makes a crash harmless: `claim`, `create`, `confirm`, `keep`. Until
-the end both the claim and the account expire by themselves.
+order of the steps makes a crash harmless: `claim`, `create`, `confirm`,
+`make_permanent`. Until the end both the claim and the account expire by themselves.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 import orjson
 
-from obscura.model.keys import DeviceKeys, OneTimePreKey
+from obscura.model.keys import DeviceKeys
 from obscura.redis_client.commands import CommandExecutor
 from obscura.redis_client.scripts import Scripts
 from obscura.store import keyspace
+from obscura.store.device_keys import device_fields, one_time_pairs
 
 _CLAIM_MS = 30_000
 _UNCONFIRMED_ACCOUNT_MS = 3_600_000
@@ -23,7 +23,7 @@ _NO_EXPIRY = -1  # PTTL's answer for a key that lives for ever
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class UsernameClaim:
     """Whose a name is. Unconfirmed: a registration is under way, or died a moment ago."""
 
     user_id: UUID
@@ -31,63 +31,46 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class PasswordRecord:
     """What a login is checked against."""
 
     user_id: UUID
     password_hash: str
 
 
-def device_fields(keys: DeviceKeys) -> list[str]:
-    """The account's fields that hold a device's keys, as field, value, field, value, ..."""
-    return [
-        "identity_key",
-        keys.identity.base64,
-        "registration_id",
-        str(keys.registration_id),
-        "signed_pre_key_id",
-        str(keys.signed.key_id),
-        "signed_pre_key",
-        keys.signed.public_key.base64,
-        "signed_pre_key_signature",
-        keys.signed.signature.base64,
-    ]
-
-
-def key_pairs(keys: Sequence[OneTimePreKey]) -> bytes:
-    """One-time pre-keys as the scripts take them: a JSON list id, key, id, key, ..."""
-    return orjson.dumps([text for key in keys for text in (str(key.key_id), key.public_key.base64)])
-
-
 class AccountStore:
+    """Accounts with their password hashes, and the names that are claimed for them."""
+
     def __init__(self, commands: CommandExecutor, scripts: Scripts) -> None:
         self._commands = commands
         self._scripts = scripts
 
-    async def holder_of(self, username: str) -> Holder | None:
-        """Who holds, or is claiming, a name.
+    async def claim_on(self, username: str) -> UsernameClaim | None:
+        """Who holds a name, or is about to. None: it is free. Safe to repeat.
 
-        The account of a name that reads as confirmed had been written before.
+        An account is written before its name is confirmed: so if the claim is confirmed and there is
+        no account, it is gone for good.
         """
         user_id: bytes | None = await self._commands.call("GET", keyspace.username(username))
         ttl_ms: int = await self._commands.call("PTTL", keyspace.username(username))
-        return None if user_id is None else Holder(UUID(user_id.decode()), ttl_ms == _NO_EXPIRY)
+        return None if user_id is None else UsernameClaim(UUID(user_id.decode()), ttl_ms == _NO_EXPIRY)
 
     async def exists(self, user_id: UUID) -> bool:
+        """Whether there is such an account, be it permanent or not. Safe to repeat."""
         return bool(await self._commands.call("EXISTS", keyspace.account(user_id)))
 
     async def claim(self, username: str, user_id: UUID) -> bool:
-        """Reserve a free name for 30 s. Of several at once exactly one gets True."""
+        """Reserve a free name for 30 s. Of several at once exactly one gets True. A repeat gets False."""
         reply = await self._commands.call("SET", keyspace.username(username), str(user_id), "NX", "PX", _CLAIM_MS)
         return reply is not None
 
     async def create(self, user_id: UUID, username: str, password_hash: str, created_ms: int, keys: DeviceKeys) -> None:
-        """Write the account, for an hour unless `keep` follows. Safe to repeat."""
+        """Write the account, for an hour unless `make_permanent` follows. Safe to repeat."""
         fields = ["username", username, "password_hash", password_hash, "created_at", str(created_ms)]
         await self._scripts.run(
             "accounts_create",
             keys=_account_keys(user_id),
-            args=[orjson.dumps(fields + device_fields(keys)), key_pairs(keys.one_time), _UNCONFIRMED_ACCOUNT_MS],
+            args=[orjson.dumps(fields + device_fields(keys)), one_time_pairs(keys.one_time), _UNCONFIRMED_ACCOUNT_MS],
         )
 
     async def confirm(self, username: str, user_id: UUID) -> bool:
@@ -95,7 +78,7 @@ class AccountStore:
         keys = [keyspace.username(username)]
         return bool(await self._scripts.run("usernames_confirm", keys=keys, args=[str(user_id)]))
 
-    async def keep(self, user_id: UUID) -> bool:
+    async def make_permanent(self, user_id: UUID) -> bool:
         """Make an account permanent. False: there is none. Safe to repeat."""
         return bool(await self._scripts.run("accounts_make_permanent", keys=_account_keys(user_id)))
 
@@ -105,21 +88,24 @@ class AccountStore:
         return bool(await self._scripts.run("usernames_release", keys=keys, args=[str(user_id)]))
 
     async def discard(self, user_id: UUID) -> None:
-        """Remove an account that was never confirmed."""
+        """Remove an account that was never confirmed. Safe to repeat."""
         await self._commands.call("DEL", *_account_keys(user_id))
 
-    async def login_of(self, user_id: UUID) -> Login | None:
-        """None: there is no such account, as when its registration never finished."""
-        reply: bytes | None = await self._commands.call("HGET", keyspace.account(user_id), "password_hash")
-        return None if reply is None else Login(user_id, reply.decode())
+    async def password_of(self, user_id: UUID) -> PasswordRecord | None:
+        """The hash that a login is checked against. Safe to repeat.
 
-    async def rehash(self, login: Login, password_hash: str) -> None:
+        None: there is no such account, as when its registration never finished.
+        """
+        reply: bytes | None = await self._commands.call("HGET", keyspace.account(user_id), "password_hash")
+        return None if reply is None else PasswordRecord(user_id, reply.decode())
+
+    async def rehash(self, verified: PasswordRecord, password_hash: str) -> None:
         """Replace the hash that was just verified, unless it changed meanwhile. Safe to repeat."""
-        keys = [keyspace.account(login.user_id)]
-        await self._scripts.run("accounts_rehash", keys=keys, args=[login.password_hash, password_hash])
+        keys = [keyspace.account(verified.user_id)]
+        await self._scripts.run("accounts_rehash", keys=keys, args=[verified.password_hash, password_hash])
 
     async def username_of(self, user_id: UUID) -> str | None:
-        """None: there is no such account."""
+        """The name of an account. None: there is no such account. Safe to repeat."""
         reply: bytes | None = await self._commands.call("HGET", keyspace.account(user_id), "username")
         return None if reply is None else reply.decode()
 
@@ -133,7 +119,7 @@ class AccountStore:
 
     async def delete_remnants(self, user_id: UUID) -> int:
         """Remove every key there is of an account that is gone; returns how many. Looks at all keys. Safe to repeat."""
-        pattern, cursor, removed = keyspace.all_of(user_id), b"0", 0
+        pattern, cursor, removed = keyspace.account_pattern(user_id), b"0", 0
         while True:
             cursor, found = await self._commands.call("SCAN", cursor, "MATCH", pattern, "COUNT", _KEYS_PER_SCAN)
             if found:

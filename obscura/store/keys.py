@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 from uuid import UUID
 
 import orjson
@@ -12,11 +11,17 @@ from obscura.model.keys import Bundle, DeviceKeys, KeyUpload
 from obscura.redis_client.commands import CommandExecutor
 from obscura.redis_client.scripts import Scripts
 from obscura.store import keyspace
-from obscura.store.accounts import device_fields, key_pairs
+from obscura.store.device_keys import (
+    BUNDLE_FIELDS,
+    device_fields,
+    one_time_pairs,
+    parse_bundle,
+    signed_pre_key_fields,
+)
 
 
-class Upload(Enum):
-    """What became of an upload.
+class UploadOutcome(Enum):
+    """What became of an upload of keys.
 
     STALE: what it was checked against has changed. OLD: the signed pre-key is not newer
     than the stored one. ENDED: the session that makes it is over.
@@ -43,16 +48,18 @@ class FetchedBundle:
 
 
 class KeyStore:
+    """The public keys of the device at each address."""
+
     def __init__(self, commands: CommandExecutor, scripts: Scripts) -> None:
         self._commands = commands
         self._scripts = scripts
 
-    async def take_bundle(self, user_id: UUID, threshold: int, reserve: int) -> FetchedBundle | None:
-        """Take one user's bundle, using up their oldest one-time pre-key.
+    async def take_bundle(self, address_id: UUID, threshold: int, reserve: int) -> FetchedBundle | None:
+        """Hand out the bundle of an address, using up its oldest one-time pre-key.
 
         Atomic across nodes: no one-time key is returned twice, the last ``reserve`` are not
         touched, and a bundle is of one identity. When a take leaves fewer one-time keys than
-        ``threshold`` for the first time, the owner's nodes are told. None: there is no such user.
+        ``threshold`` for the first time, the owner's nodes are told. None: there is no such address.
 
         Raises:
             StoreUnavailable: No reply. A key may be gone, so do not repeat the call.
@@ -60,47 +67,52 @@ class KeyStore:
         reply = await self._scripts.run(
             "keys_take",
             keys=[
-                keyspace.account(user_id),
-                keyspace.one_time_keys(user_id),
-                keyspace.one_time_order(user_id),
-                keyspace.events(user_id),
+                keyspace.account(address_id),
+                keyspace.one_time_keys(address_id),
+                keyspace.one_time_order(address_id),
+                keyspace.events(address_id),
             ],
-            args=[threshold, self._commands.publish, reserve],
+            args=[threshold, self._commands.publish, reserve, *BUNDLE_FIELDS],
         )
-        return FetchedBundle(_bundle(reply[:-2]), bool(reply[-2]), bool(reply[-1])) if reply else None
+        if not reply:
+            return None
+        device, one_time, is_low, is_withheld = reply
+        return FetchedBundle(parse_bundle(device, one_time), bool(is_low), bool(is_withheld))
 
-    async def count(self, user_id: UUID) -> int:
-        """How many one-time pre-keys are left."""
-        return int(await self._commands.call("ZCARD", keyspace.one_time_order(user_id)))
+    async def count(self, address_id: UUID) -> int:
+        """How many one-time pre-keys are left. Safe to repeat."""
+        return int(await self._commands.call("ZCARD", keyspace.one_time_order(address_id)))
 
-    async def identity_of(self, user_id: UUID) -> str | None:
-        """The identity key in force, base64. None: there is no such user."""
-        reply: bytes | None = await self._commands.call("HGET", keyspace.account(user_id), "identity_key")
+    async def identity_of(self, address_id: UUID) -> str | None:
+        """The identity key in force, base64. None: there is no such address. Safe to repeat."""
+        reply: bytes | None = await self._commands.call("HGET", keyspace.account(address_id), "identity_key")
         return None if reply is None else reply.decode()
 
-    async def refill(self, user_id: UUID, identity: str, upload: KeyUpload, max_keys: int) -> Upload:
+    async def refill(self, address_id: UUID, identity: str, upload: KeyUpload, max_keys: int) -> UploadOutcome:
         """Replace the signed pre-key and add one-time keys, if ``identity`` is still in force.
 
         Key ids already stored are kept; over ``max_keys`` the oldest go. Not
         repeatable: a repeat answers OLD.
         """
-        signed = upload.signed
         reply = await self._scripts.run(
             "keys_refill",
-            keys=[keyspace.account(user_id), keyspace.one_time_keys(user_id), keyspace.one_time_order(user_id)],
+            keys=[
+                keyspace.account(address_id),
+                keyspace.one_time_keys(address_id),
+                keyspace.one_time_order(address_id),
+            ],
             args=[
                 identity,
-                signed.key_id,
-                signed.public_key.base64,
-                signed.signature.base64,
-                key_pairs(upload.one_time),
+                upload.signed.key_id,
+                orjson.dumps(signed_pre_key_fields(upload.signed)),
+                one_time_pairs(upload.one_time),
                 max_keys,
             ],
         )
-        return Upload(reply)
+        return UploadOutcome(reply)
 
     async def begin_takeover(self, user_id: UUID, kept: UUID, others: Sequence[UUID]) -> bool:
-        """Cut ``others`` off, before they are entered in the list of ended sessions and `takeover` is called.
+        """End ``others``, before they are entered in the list of ended sessions and `takeover` is called.
 
         Of several sessions that begin at once only one gets True. False: the session
         ``kept`` is over itself, so it may end no other. Safe to repeat.
@@ -109,45 +121,33 @@ class KeyStore:
         return bool(await self._scripts.run("keys_takeover_begin", keys))
 
     async def takeover(
-        self, user_id: UUID, expected: str, keys: DeviceKeys, kept: UUID, ended: Sequence[UUID]
-    ) -> Upload:
+        self, address_id: UUID, expected: str, keys: DeviceKeys, kept: UUID, ended: Sequence[UUID]
+    ) -> UploadOutcome:
         """Replace the device: new keys in, old keys and inbox gone, sessions in ``ended`` unlisted.
 
         STALE unless ``expected`` is still the identity and no session exists beside
         ``kept`` and ``ended``; ENDED if ``kept`` is over. Not repeatable: a repeat
         answers STALE.
         """
+        user_id = address_id  # an account has one address, of its own id
         reply = await self._scripts.run(
             "keys_takeover",
             keys=[
-                keyspace.account(user_id),
-                keyspace.one_time_keys(user_id),
-                keyspace.one_time_order(user_id),
-                keyspace.inbox(user_id),
+                keyspace.account(address_id),
+                keyspace.one_time_keys(address_id),
+                keyspace.one_time_order(address_id),
+                keyspace.inbox(address_id),
                 keyspace.sessions(user_id),
                 keyspace.session(user_id, kept),
-                keyspace.events(user_id),
+                keyspace.events(address_id),
             ],
             args=[
                 expected,
                 orjson.dumps(device_fields(keys)),
-                key_pairs(keys.one_time),
+                one_time_pairs(keys.one_time),
                 self._commands.publish,
                 str(kept),
                 *(str(session_id) for session_id in ended),
             ],
         )
-        return Upload(reply)
-
-
-def _bundle(reply: Sequence[Any]) -> Bundle:
-    identity, registration_id, signed_id, signed, signature, one_time_id, one_time = reply
-    return Bundle(
-        identity.decode(),
-        int(registration_id),
-        int(signed_id),
-        signed.decode(),
-        signature.decode(),
-        None if one_time_id is None else int(one_time_id),
-        None if one_time is None else one_time.decode(),
-    )
+        return UploadOutcome(reply)

@@ -133,6 +133,6 @@ def nodes_of_probes(channels: Iterable[str]) -> set[str]:
     return {channel.split(":")[2] for channel in channels}
 
 
-def all_of(user_id: UUID) -> str:
+def account_pattern(user_id: UUID) -> str:
     """Pattern of every key of an account."""
     return f"obscura:{{{user_id}}}:*"

@@ -14,7 +14,7 @@ class Lease:
         self._scripts = scripts
         self._key = key
 
-    async def take(self, token: str, hold_ms: int) -> bool:
+    async def acquire(self, token: str, hold_ms: int) -> bool:
         """Become the holder, under a token nobody else has. False: somebody is it already.
 
         Raises:

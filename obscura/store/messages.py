@@ -1,4 +1,4 @@
-"""Inboxes: the queue of pending messages of each user.
+"""Inboxes: the queue of pending messages of each address.
 
 Append and delivery, in order: `append` stores and publishes an event in one step; a
 node that has a socket for the recipient pushes straight from the event, or calls `read`
@@ -50,16 +50,16 @@ class Idempotency:
     body_digest: str
 
 
-class Refusal(Enum):
-    """Why a message was not stored. REPEATED: an earlier call with its idempotency key has stored it."""
+class NotAppended(Enum):
+    """Why a message was not put into an inbox. REPEATED: an earlier call with its idempotency key has done so."""
 
     UNKNOWN_RECIPIENT = b"unknown"
     REPEATED = b"repeated"
     CONFLICT = b"conflict"
 
 
-class Stored(NamedTuple):
-    """A message that was stored.
+class Appended(NamedTuple):
+    """A message that was put into an inbox.
 
     Attributes:
         ms: Its time, as its place in the inbox has it.
@@ -74,8 +74,11 @@ class Stored(NamedTuple):
     dropped: int
 
 
+AppendOutcome = Appended | NotAppended
+
+
 class Entry(NamedTuple):
-    """One pending message. ``sender`` is a user id in text, as it goes into the frame."""
+    """One pending message. ``sender`` is an address id in text, as it goes into the frame."""
 
     id: EntryId
     sender: bytes
@@ -97,6 +100,8 @@ class Page:
 
 
 class MessageStore:
+    """The inbox of each address, and the index of when inboxes are to be looked after."""
+
     def __init__(self, commands: CommandExecutor, scripts: Scripts, limits: InboxLimits) -> None:
         self._commands = commands
         self._scripts = scripts
@@ -107,8 +112,8 @@ class MessageStore:
 
     async def append(
         self, recipient_id: str, sender_id: str, body: bytes, idempotency: Idempotency | None
-    ) -> Stored | Refusal:
-        """Store one message and announce it, in one step. Ids are in their canonical text.
+    ) -> AppendOutcome:
+        """Put one message into an inbox and announce it, in one step. Ids are in their canonical text.
 
         Raises:
             StoreUnavailable: No reply. The message may be stored; only with
@@ -121,13 +126,13 @@ class MessageStore:
             args += [idempotency.body_digest, IDEMPOTENCY_MEMORY_MS]
         outcome, *stored = await self._scripts.run("messages_append", keys, args)
         if not stored:
-            return Refusal(outcome)
+            return NotAppended(outcome)
         entry, previous, oldest_ms, dropped = stored
-        return Stored(_ms_of(entry), _ms_of(previous), oldest_ms, dropped)
+        return Appended(_ms_of(entry), _ms_of(previous), oldest_ms, dropped)
 
-    async def read(self, user_id: UUID, after: EntryId, max_count: int, max_bytes: int) -> Page:
+    async def read(self, address_id: UUID, after: EntryId, max_count: int, max_bytes: int) -> Page:
         """The next page of an inbox beyond ``after``: at least one entry if there is any. Safe to repeat."""
-        account, inbox = keyspace.account(user_id), keyspace.inbox(user_id)
+        account, inbox = keyspace.account(address_id), keyspace.inbox(address_id)
         start, last, size = await self._scripts.run(
             "messages_find_page", keys=[account], args=[str(after), self._limits.ttl_ms]
         )
@@ -145,50 +150,50 @@ class MessageStore:
             bool(complete),
         )
 
-    async def acknowledge(self, user_id: UUID, acks: Sequence[tuple[EntryId, int | None]]) -> int:
+    async def acknowledge(self, address_id: UUID, acks: Sequence[tuple[EntryId, int | None]]) -> int:
         """Remove entries; returns how many were there. Safe to repeat.
 
         Args:
             acks: Each with the size of its body in bytes if that is known, which spares Redis the look.
         """
-        keys = [keyspace.account(user_id), keyspace.inbox(user_id)]
+        keys = [keyspace.account(address_id), keyspace.inbox(address_id)]
         args: list[Argument] = []
         for entry, size in acks:
             args += (str(entry), "" if size is None else size)
         return int(await self._scripts.run("messages_ack", keys, args))
 
-    async def expire(self, user_id: UUID, max_count: int) -> tuple[int, int | None]:
+    async def expire(self, address_id: UUID, max_count: int) -> tuple[int, int | None]:
         """Remove up to ``max_count`` expired messages, the oldest first. Safe to repeat.
 
         Returns how many went, and the milliseconds of the oldest one left: None if the
         inbox is empty, of an expired one if there were more than ``max_count``.
         """
-        keys = [keyspace.account(user_id), keyspace.inbox(user_id)]
+        keys = [keyspace.account(address_id), keyspace.inbox(address_id)]
         removed, oldest_ms = await self._scripts.run("messages_expire", keys, [self._limits.ttl_ms, max_count])
         return removed, oldest_ms
 
-    async def schedule_expiry(self, user_id: str, oldest_ms: int) -> None:
-        """Have an inbox looked after once its oldest message has expired, unless noted already. Safe to repeat."""
-        await self._commands.call("ZADD", keyspace.INBOX_EXPIRY, "NX", self._expiry_ms(oldest_ms), user_id)
+    async def schedule_expiry(self, address_id: str, oldest_ms: int) -> None:
+        """Have an inbox looked after once its oldest message has expired, unless that is noted. Safe to repeat."""
+        await self._commands.call("ZADD", keyspace.INBOX_EXPIRY, "NX", self._expiry_ms(oldest_ms), address_id)
 
-    async def reschedule_expiry(self, user_id: UUID, oldest_ms: int) -> None:
-        """Have an inbox looked after again, when what is its oldest message by now has expired. Safe to repeat."""
+    async def reschedule_expiry(self, address_id: UUID, oldest_ms: int) -> None:
+        """Have an inbox looked after at another time: once its new oldest message has expired. Safe to repeat."""
         await self._scripts.run(
-            "messages_reschedule_expiry", [keyspace.INBOX_EXPIRY], [str(user_id), self._expiry_ms(oldest_ms)]
+            "messages_reschedule_expiry", [keyspace.INBOX_EXPIRY], [str(address_id), self._expiry_ms(oldest_ms)]
         )
 
-    async def cancel_expiry(self, user_id: UUID) -> None:
+    async def cancel_expiry(self, address_id: UUID) -> None:
         """Look after an inbox no more: it is empty. Safe to repeat."""
-        await self._commands.call("ZREM", keyspace.INBOX_EXPIRY, str(user_id))
+        await self._commands.call("ZREM", keyspace.INBOX_EXPIRY, str(address_id))
 
     async def due_for_expiry(self, max_count: int) -> list[UUID]:
-        """Inboxes whose oldest message has expired by Redis's clock, the longest overdue first."""
+        """Inboxes whose oldest message has expired by Redis's clock, the longest overdue first. Safe to repeat."""
         seconds, microseconds = await self._commands.call("TIME")
         now_ms = int(seconds) * 1000 + int(microseconds) // 1000
         reply = await self._commands.call(
             "ZRANGE", keyspace.INBOX_EXPIRY, "-inf", now_ms, "BYSCORE", "LIMIT", 0, max_count
         )
-        return [UUID(user_id.decode()) for user_id in reply]
+        return [UUID(address_id.decode()) for address_id in reply]
 
     def _expiry_ms(self, oldest_ms: int) -> int:
         return oldest_ms + self._limits.ttl_ms + 1  # the first moment at which lua/messages_expire.lua removes it

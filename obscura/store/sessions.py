@@ -26,6 +26,8 @@ class Rotation(Enum):
 
 
 class SessionStore:
+    """The sessions of each account, and the list of ended ones that all nodes share."""
+
     def __init__(self, commands: CommandExecutor, scripts: Scripts) -> None:
         self._commands = commands
         self._scripts = scripts
@@ -57,11 +59,11 @@ class SessionStore:
         return Rotation(reply)
 
     async def is_alive(self, user_id: UUID, session_id: UUID) -> bool:
-        """Whether the session exists at this moment, whatever the list of ended ones says yet."""
+        """Whether the session exists at this moment, whatever the list of ended ones says yet. Safe to repeat."""
         return bool(await self._commands.call("EXISTS", keyspace.session(user_id, session_id)))
 
-    async def all_of(self, user_id: UUID) -> list[UUID]:
-        """The account's sessions, the one that expires first first."""
+    async def ids_of(self, user_id: UUID) -> list[UUID]:
+        """The account's sessions, the one that expires first first. Safe to repeat."""
         reply = await self._commands.call("ZRANGE", keyspace.sessions(user_id), 0, -1)
         return [UUID(session_id.decode()) for session_id in reply]
 
@@ -80,7 +82,7 @@ class SessionStore:
         )
 
     async def ended_since(self, now_secs: int) -> dict[UUID, int]:
-        """The shared list: each session with the second until which it matters."""
+        """The shared list: each session with the second until which it matters. Safe to repeat."""
         reply = await self._commands.call("ZRANGE", keyspace.ENDED_SESSIONS, now_secs, "+inf", "BYSCORE", "WITHSCORES")
         listed = zip(reply[::2], reply[1::2], strict=True)
         return {UUID(session_id.decode()): int(float(until)) for session_id, until in listed}

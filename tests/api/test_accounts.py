@@ -298,7 +298,7 @@ class Registration:
         self.user_id = uuid4()
 
     async def die_after(self, last_step: str) -> None:
-        for step in (self.claim, self.create, self.confirm, self.keep):
+        for step in (self.claim, self.create, self.confirm, self.make_permanent):
             await step()
             if step.__name__ == last_step:
                 return
@@ -313,8 +313,8 @@ class Registration:
     async def confirm(self) -> None:
         assert await self.store.confirm(self.name, self.user_id)
 
-    async def keep(self) -> None:
-        assert await self.store.keep(self.user_id)
+    async def make_permanent(self) -> None:
+        assert await self.store.make_permanent(self.user_id)
 
 
 @pytest.fixture

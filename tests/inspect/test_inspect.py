@@ -58,7 +58,7 @@ async def alice(api: Api) -> User:
 
 def keys_of(redis: RedisServer, user: User) -> set[str]:
     with redis.client as client:
-        return set(client.scan_iter(keyspace.all_of(UUID(user.id)), count=1000))
+        return set(client.scan_iter(keyspace.account_pattern(UUID(user.id)), count=1000))
 
 
 async def test_a_user_is_found_by_name_and_by_id(run: Inspect, alice: User) -> None:

@@ -13,7 +13,7 @@ from tests.support.scripts import ScriptRunner
 MAX_CODE_LINES = 60
 MAX_ARGUMENTS = 8
 
-COPIED = {
+REPLICATED = {
     *("usernames_confirm", "accounts_create", "accounts_make_permanent", "accounts_delete"),
     *("keys_refill", "keys_take", "keys_takeover_begin", "keys_takeover"),
     *("sessions_create", "sessions_refresh", "sessions_mark_ended", "sessions_end"),
@@ -64,7 +64,7 @@ def test_a_script_states_its_purpose_under_its_own_name(script: Script) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["Why a script: .", "Returns: .", "Repeatable: (yes|no|only)\\b", "Copied: (yes|no)\\.$"]
+    "part", ["Why a script: .", "Returns: .", "Repeatable: (yes|no|only)\\b", "Replicated: (yes|no)\\.$"]
 )
 def test_a_header_has_all_its_parts(script: Script, part: str) -> None:
     """Why it is a script, what it returns, whether a repeat is safe, whether replicas count: each once."""
@@ -124,9 +124,9 @@ def test_the_scripts_a_script_mentions_exist(script: Script) -> None:
         assert any(fnmatch(other.name, mentioned) for other in SCRIPTS), mentioned
 
 
-def test_what_may_not_be_lost_is_copied(script: Script) -> None:
+def test_what_may_not_be_lost_is_replicated(script: Script) -> None:
     """Accounts, keys, sessions, messages and uploads wait for replicas; counts, reads and clean-up do not."""
-    assert ("-- Copied: yes." in script.header) == (script.name.removesuffix(".lua") in COPIED)
+    assert ("-- Replicated: yes." in script.header) == (script.name.removesuffix(".lua") in REPLICATED)
 
 
 def test_redis_compiles_it(script: Script, scripts: ScriptRunner) -> None:

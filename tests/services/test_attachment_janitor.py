@@ -317,10 +317,10 @@ async def test_failures_make_the_pauses_longer(lease: Lease, record: SweepRecord
 
 async def test_the_lease_of_another_is_not_given_back(lease: Lease, redis: Redis) -> None:
     """One that ran out and was taken stays with its new holder."""
-    assert await lease.take("first", 10_000)
-    assert not await lease.take("second", 10_000)
+    assert await lease.acquire("first", 10_000)
+    assert not await lease.acquire("second", 10_000)
     redis.delete(keyspace.ATTACHMENT_JANITOR)
-    assert await lease.take("second", 10_000)
+    assert await lease.acquire("second", 10_000)
     await lease.release("first")
     assert redis.get(keyspace.ATTACHMENT_JANITOR) == "second"
     assert not await lease.renew("first", 10_000)
