@@ -16,6 +16,7 @@ from obscura.redis_client.scripts import Scripts
 from obscura.services.administration import AccountAdministration
 from obscura.services.sessions import SessionOptions, Sessions
 from obscura.settings.model import Settings
+from obscura.store import keyspace
 from obscura.store.accounts import AccountStore
 from obscura.store.inspection import Inspection
 from obscura.store.messages import InboxLimits, MessageStore
@@ -78,7 +79,7 @@ async def open_relay(settings: Settings) -> AsyncIterator[Relay]:
     Raises:
         StartupError: There is none.
     """
-    commands = connect_to(settings.redis_url or EmbeddedRedis(settings.data_dir).url)
+    commands = connect_to(settings.redis_url or EmbeddedRedis(settings.data_dir).url, keyspace.CLIENT_NAME)
     try:
         await commands.start()
     except StoreUnavailable as error:

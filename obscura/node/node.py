@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from uuid import uuid4
 
 from obscura.api.management import Readiness, own_metrics
@@ -29,6 +30,7 @@ from obscura.observability.metrics.process import READY
 from obscura.observability.tracing import Tracing, make_tracing
 from obscura.redis_client.client import RedisClient
 from obscura.redis_client.health_monitor import RedisHealthMonitor
+from obscura.redis_client.pubsub import Callbacks
 from obscura.services.accounts import Accounts
 from obscura.services.attachments import AttachmentOptions, Attachments
 from obscura.services.keys import KeyOptions, Keys
@@ -137,7 +139,11 @@ class Node:
         else:
             self.redis_description = "data in the Redis of OBSCURA_REDIS_URL"
         self._database = RedisClient(
-            url, self._id, settings.redis_wait_replicas, self._events.on_message, self._events.on_gap
+            url,
+            keyspace.client_name(self._id),
+            settings.redis_wait_replicas,
+            partial(keyspace.probe, self._id),
+            Callbacks(self._events.on_message, self._events.on_gap),
         )
         events = self._database.events
         self._hub = Hub(
@@ -145,11 +151,11 @@ class Node:
             unsubscribe=lambda user_id: events.unsubscribe(keyspace.events(user_id)),
         )
         self._running.push_async_callback(self._database.stop)
-        await self._database.start()
-        signs = RedisHealthMonitor(lambda: self._database.commands.servers)
+        await self._database.start({keyspace.ENDED_SESSIONS})
+        signs = RedisHealthMonitor(lambda: self._database.commands.masters)
         self._running.push_async_callback(signs.stop)
         signs.start()
-        READY.set_function(lambda: not self._draining and self._database.connected and events.healthy)
+        READY.set_function(lambda: not self._draining and self._database.is_connected and events.is_healthy)
 
     async def _start_storage(self) -> None:
         self._blobs = make_blobs(self._settings)

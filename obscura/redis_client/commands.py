@@ -1,10 +1,10 @@
-"""Where commands are answered: the interface that everything above speaks to, and the case of one server."""
+"""Running commands: the interface that everything above speaks to, and the case of one server."""
 
 from collections.abc import Awaitable, Collection
 from typing import Any, Protocol
 
-from obscura.redis_client.connection import Connection
-from obscura.redis_client.endpoints import Server
+from obscura.redis_client.connection import CommandConnection
+from obscura.redis_client.endpoints import Endpoint
 from obscura.redis_client.replication import ReplicatedWrites
 from obscura.redis_client.transport import Argument
 
@@ -21,10 +21,11 @@ class CommandExecutor(Protocol):
     async def start(self) -> None:
         """Connect for the first time; raises `StoreUnavailable`."""
 
-    async def stop(self) -> None: ...
+    async def stop(self) -> None:
+        """Close every connection; calls under way and later ones raise `StoreUnavailable`."""
 
     def call(self, *command: Argument) -> Awaitable[Any]:
-        """Run one command, where its key lies, and return the reply.
+        """Run one command, where its key lies, and return the reply. Cancelled, it may have run all the same.
 
         Raises:
             StoreUnavailable: No connection, no reply in time, or Redis refuses for now.
@@ -39,8 +40,8 @@ class CommandExecutor(Protocol):
         """
 
     @property
-    def servers(self) -> Collection[Connection]:
-        """A connection to each master, for commands that concern all."""
+    def masters(self) -> Collection[CommandConnection]:
+        """A connection to each master, for commands that all of them are to run."""
 
 
 class Standalone:
@@ -52,27 +53,27 @@ class Standalone:
 
     publish = "PUBLISH"
 
-    def __init__(self, server: Server, replicas: int = 0) -> None:
-        self._server = server
-        self.connection = Connection(server)
-        self._copied = ReplicatedWrites(Connection(server), replicas) if replicas else None
+    def __init__(self, endpoint: Endpoint, replicas: int = 0) -> None:
+        self._endpoint = endpoint
+        self.connection = CommandConnection(endpoint)
+        self._replicated = ReplicatedWrites(CommandConnection(endpoint), replicas) if replicas else None
         self.call = self.connection.call
-        self.call_replicated = self._copied.call if self._copied else self.connection.call
-        self.servers = (self.connection,)
+        self.call_replicated = self._replicated.call if self._replicated else self.connection.call
+        self.masters = (self.connection,)
 
     async def start(self) -> None:
         await self.connection.start()
-        if self._copied:
-            await self._copied.connection.start()
+        if self._replicated:
+            await self._replicated.connection.start()
 
-    def start_connecting(self) -> None:
+    def start_in_background(self) -> None:
         """Connect in the background, for as long as it takes."""
-        self.connection.start_connecting()
-        if self._copied:
-            self._copied.connection.start_connecting()
+        self.connection.start_in_background()
+        if self._replicated:
+            self._replicated.connection.start_in_background()
 
     async def stop(self) -> None:
         await self.connection.stop()
-        if self._copied:
-            await self._copied.connection.stop()
-        await self._server.close()
+        if self._replicated:
+            await self._replicated.connection.stop()
+        await self._endpoint.close()

@@ -19,7 +19,7 @@ import hiredis
 
 from obscura.errors import StoreUnavailable
 from obscura.observability.metrics.redis import REDIS_RECONNECTS, REDIS_REFUSALS, timed
-from obscura.redis_client.endpoints import Server
+from obscura.redis_client.endpoints import Endpoint
 from obscura.redis_client.transport import REPLY_TIMEOUT_SECS, Argument, RedisTransport
 from obscura.tasks import Backoff, end_tasks
 
@@ -40,16 +40,16 @@ _PASSING_ERROR = re.compile(
 _NO_MASTER = frozenset({"READONLY", "MASTERDOWN"})
 
 
-class Connection:
+class CommandConnection:
     """The command connection of this process, shared by everything that speaks to Redis.
 
     Reconnects by itself. While Redis is away every call fails with `StoreUnavailable`
     within `REPLY_TIMEOUT_SECS` plus a short wait for a reconnect that is under way.
     """
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._link: RedisTransport | None = None
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._transport: RedisTransport | None = None
         self._pending: deque[tuple[asyncio.Future[Any], float]] = deque()
         self._connected = asyncio.Event()
         self._lost = asyncio.Event()
@@ -64,24 +64,24 @@ class Connection:
             StoreUnavailable: Redis cannot be reached.
         """
         await self._connect()
-        self.start_connecting()
+        self.start_in_background()
 
-    def start_connecting(self) -> None:
+    def start_in_background(self) -> None:
         """Connect in the background, for as long as it takes."""
         self._tasks = [asyncio.create_task(self._supervise()), asyncio.create_task(self._watch())]
 
     async def stop(self) -> None:
         await end_tasks(*self._tasks)
-        if self._link is not None:
-            self._link.close()
+        if self._transport is not None:
+            self._transport.close()
             await self._lost.wait()
 
     @property
-    def connected(self) -> bool:
-        return self._link is not None
+    def is_connected(self) -> bool:
+        return self._transport is not None
 
     def call(self, *command: Argument, asking: bool = False) -> Awaitable[Any]:
-        """Run one command and return its reply. Never repeated.
+        """Run one command and return its reply. Never sent twice; cancelled, it may have run all the same.
 
         Args:
             asking: Its slot is on its way to this server (ASK of a Cluster).
@@ -93,10 +93,10 @@ class Connection:
         if command[0] not in {"EVALSHA", "EVAL"}:
             return timed(str(command[0]), self._call(command, asking))
         # A script is timed by its name, where that is known.
-        return self._call(command, asking) if asking or self._link is None else self.send(*command)
+        return self._call(command, asking) if asking or self._transport is None else self.send(*command)
 
     async def _call(self, command: tuple[Argument, ...], asking: bool) -> Any:
-        if self._link is None:
+        if self._transport is None:
             await self.wait_for_connection()
         if asking:
             self.send("ASKING")
@@ -110,13 +110,13 @@ class Connection:
         Raises:
             StoreUnavailable: Not sent: no connection, or too much under way.
         """
-        if self._link is None:
+        if self._transport is None:
             raise StoreUnavailable("no connection to Redis")
-        if len(self._pending) >= _MAX_IN_FLIGHT or self._link.unsent_bytes > _MAX_UNSENT_BYTES:
+        if len(self._pending) >= _MAX_IN_FLIGHT or self._transport.unsent_bytes > _MAX_UNSENT_BYTES:
             raise StoreUnavailable("Redis does not keep up")
         reply: asyncio.Future[Any] = self._loop.create_future()
         self._pending.append((reply, self._loop.time()))
-        self._link.send(*command)
+        self._transport.send(*command)
         return reply
 
     async def wait_for_connection(self) -> None:
@@ -128,7 +128,9 @@ class Connection:
 
     async def _connect(self) -> None:
         self._lost.clear()
-        self._link = await RedisTransport.open(self._server, self._on_reply, self._on_lost)
+        transport = await self._endpoint.connect()
+        transport.attach(self._on_reply, self._on_lost)
+        self._transport = transport
         self._waiting_is_useful = True
         self._connected.set()
 
@@ -141,13 +143,13 @@ class Connection:
         elif refusal := _PASSING_ERROR.match(str(reply)):
             REDIS_REFUSALS.labels(refusal[2] or "NOPERM").inc()
             waiter.set_exception(StoreUnavailable(f"Redis refuses: {reply}"))
-            if refusal[2] in _NO_MASTER and self._link is not None:
-                self._link.close()  # it has been replaced: the next connection finds who is master now
+            if refusal[2] in _NO_MASTER and self._transport is not None:
+                self._transport.close()  # it has been replaced: the next connection finds who is master now
         else:
             waiter.set_exception(reply)
 
     def _on_lost(self) -> None:
-        self._link = None
+        self._transport = None
         self._connected.clear()
         self._lost.set()
         while self._pending:
@@ -158,7 +160,7 @@ class Connection:
 
     async def _supervise(self) -> None:
         while True:
-            if self._link is None:
+            if self._transport is None:
                 await self._reconnect()
             await self._lost.wait()
             log.warning("connection to Redis lost")
@@ -184,6 +186,6 @@ class Connection:
         # One look at the oldest command serves all of them; a timer each would cost more than the command.
         while True:
             await asyncio.sleep(REPLY_TIMEOUT_SECS / 10)
-            if self._pending and self._loop.time() - self._pending[0][1] > REPLY_TIMEOUT_SECS * 0.9 and self._link:
+            if self._pending and self._loop.time() - self._pending[0][1] > REPLY_TIMEOUT_SECS * 0.9 and self._transport:
                 log.warning("Redis does not reply")
-                self._link.close()
+                self._transport.close()

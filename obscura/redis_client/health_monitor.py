@@ -13,13 +13,14 @@ from typing import Any, Protocol
 from obscura.errors import StoreUnavailable
 from obscura.observability.metrics.redis import REDIS_CLOCK_SKEW, REDIS_MEMORY_USED
 from obscura.redis_client.requirements import parse_info
+from obscura.tasks import end_tasks
 
 log = logging.getLogger(__name__)
 
 PERIOD_SECS = 15.0  # as often as metrics are read, by default
 
 
-class Server(Protocol):
+class Master(Protocol):
     """A connection to a master."""
 
     def call(self, *command: str) -> Awaitable[Any]:
@@ -27,20 +28,20 @@ class Server(Protocol):
 
 
 class RedisHealthMonitor:
-    """Takes them until it is stopped. While Redis is away the last ones stand.
+    """Sets the metrics once in a period, until it is stopped. While Redis is away the last values stand.
 
     Args:
-        servers: The masters there are at the moment; of several the worst counts.
+        masters: Names those there are at the moment; of several the worst counts.
         now: This machine's clock, in seconds since the epoch.
     """
 
     def __init__(
         self,
-        servers: Callable[[], Collection[Server]],
+        masters: Callable[[], Collection[Master]],
         period_secs: float = PERIOD_SECS,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._servers = servers
+        self._masters = masters
         self._period_secs = period_secs
         self._now = now
         self._task: asyncio.Task[None] | None = None
@@ -49,33 +50,31 @@ class RedisHealthMonitor:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks(self._task)
 
     async def _run(self) -> None:
         while True:
             try:
-                servers = self._servers()
-                REDIS_CLOCK_SKEW.set(max([await self._skew_of(server) for server in servers], default=0))
-                REDIS_MEMORY_USED.set(max([await self._memory_used_of(server) for server in servers], default=0))
+                masters = self._masters()
+                REDIS_CLOCK_SKEW.set(max([await self._skew_of(master) for master in masters], default=0))
+                REDIS_MEMORY_USED.set(max([await self._memory_used_of(master) for master in masters], default=0))
             except StoreUnavailable:
                 log.debug("no vital signs of Redis")
             except Exception:
-                # A server that answers oddly is not to end what looks at it.
+                # One odd reply is not to end the monitor.
                 log.exception("the vital signs of Redis could not be read")
             await asyncio.sleep(self._period_secs)
 
-    async def _skew_of(self, server: Server) -> float:
-        # Redis took its time somewhere between the two of ours, and the longer a slow network or a busy
-        # loop made that, the less is sure: what is told is the least that explains the reply.
+    async def _skew_of(self, master: Master) -> float:
+        # Redis looked at its clock at some moment between our two looks. A slow network or a busy loop
+        # draws these apart, so only a time of Redis outside of them proves a difference, and only by so much.
         sent = self._now()
-        seconds, microseconds = await server.call("TIME")
+        seconds, microseconds = await master.call("TIME")
         theirs = int(seconds) + int(microseconds) / 1_000_000
         return max(0.0, sent - theirs, theirs - self._now())
 
-    async def _memory_used_of(self, server: Server) -> float:
-        return memory_used(parse_info(await server.call("INFO", "memory")))
+    async def _memory_used_of(self, master: Master) -> float:
+        return memory_used(parse_info(await master.call("INFO", "memory")))
 
 
 def memory_used(info: Mapping[str, str]) -> float:

@@ -11,19 +11,21 @@ from typing import Any
 
 from obscura.errors import StoreUnavailable
 from obscura.observability.metrics.redis import REDIS_COPIES_SHORT
-from obscura.redis_client.connection import Connection
+from obscura.redis_client.connection import CommandConnection
 from obscura.redis_client.transport import Argument
 
 _WAIT_MS = 500  # a write may come behind a WAIT that takes as long, and both end within a reply's time
 
 
 class ReplicatedWrites:
-    """Args:
-    connection: Used for nothing else.
-    replicas: How many must have a copy, at least 1.
+    """Sends writes, and answers each once enough replicas have it.
+
+    Args:
+        connection: Used for nothing else.
+        replicas: How many must have a copy, at least 1.
     """
 
-    def __init__(self, connection: Connection, replicas: int) -> None:
+    def __init__(self, connection: CommandConnection, replicas: int) -> None:
         self.connection = connection
         self._replicas = replicas
         self._loop = asyncio.get_running_loop()
@@ -31,14 +33,14 @@ class ReplicatedWrites:
         self._is_waiting = False
 
     async def call(self, *command: Argument, asking: bool = False) -> Any:
-        """Run one command and return its reply once it is copied.
+        """Run one command and return its reply once it is copied. Never repeated; cancelled, it may have run.
 
         Raises:
-            StoreUnavailable: As `Connection.call`, or too few replicas have it: it was
+            StoreUnavailable: As `CommandConnection.call`, or too few replicas have it: it was
                 written all the same, and a failover may undo it.
             hiredis.ReplyError: Redis refuses the command as such.
         """
-        if not self.connection.connected:
+        if not self.connection.is_connected:
             await self.connection.wait_for_connection()
         if asking:
             self.connection.send("ASKING")
@@ -66,9 +68,9 @@ class ReplicatedWrites:
             batch.set_result(False)
             return
         self._is_waiting = True
-        replying.add_done_callback(lambda reply: self._on_copies(batch, reply))
+        replying.add_done_callback(lambda reply: self._on_wait_reply(batch, reply))
 
-    def _on_copies(self, batch: asyncio.Future[bool], reply: asyncio.Future[Any]) -> None:
+    def _on_wait_reply(self, batch: asyncio.Future[bool], reply: asyncio.Future[Any]) -> None:
         self._is_waiting = False
         batch.set_result(reply.exception() is None and reply.result() >= self._replicas)
         if self._batch is not None:

@@ -23,8 +23,8 @@ async def check_servers(commands: CommandExecutor, replicas: int) -> None:
         StartupError: Too old, a replica, set to evict keys, or part of a Cluster that is not addressed as one.
         StoreUnavailable: No reply.
     """
-    for server in commands.servers:
-        info = parse_info(await server.call("INFO"))
+    for master in commands.masters:
+        info = parse_info(await master.call("INFO"))
         check_info(info)
         if commands.publish == "PUBLISH" and info.get("cluster_enabled") == "1":
             raise StartupError("Redis is part of a Cluster: its address begins with redis+cluster://")
@@ -36,7 +36,7 @@ async def check_servers(commands: CommandExecutor, replicas: int) -> None:
 
 
 def check_info(info: Mapping[str, str]) -> None:
-    """Judge a server by the fields of its INFO; raises what `check_server` raises."""
+    """Judge a server by the fields of its INFO: a `StartupError` if it will not do, a warning if it may lose data."""
     version = info["redis_version"]
     if _numbers(version) < _MIN_VERSION:
         raise StartupError(f"Redis {version} is too old: 6.2 or later is needed")

@@ -1,16 +1,15 @@
-"""The slots of a Redis Cluster: which one a command is for, and what the servers say about their owners.
+"""The slots of a Redis Cluster: which one a command is for, and which master the servers say owns it.
 
 redis.io/docs/reference/cluster-spec. No I/O.
 """
 
+from binascii import crc_hqx
 from typing import Any, NamedTuple
 
-from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
-
-from obscura.redis_client.endpoints import Address
+from obscura.redis_client.addresses import Address
 from obscura.redis_client.transport import Argument
 
-SLOTS = REDIS_CLUSTER_HASH_SLOTS
+SLOTS = 16_384
 
 _FIRST_KEY = {"EVALSHA": 3, "EVAL": 3}  # in other commands it is the first argument
 _NO_KEY = frozenset({"PING", "TIME", "INFO"})
@@ -23,7 +22,7 @@ class Redirection(NamedTuple):
     address: Address | None
 
 
-class Owners(NamedTuple):
+class SlotMap(NamedTuple):
     """Which master owns each slot, by number."""
 
     masters: tuple[Address, ...]
@@ -31,8 +30,12 @@ class Owners(NamedTuple):
 
 
 def slot_of_key(key: str) -> int:
-    """The slot of a key or channel: of what stands between its braces, if it has some."""
-    return key_slot(key.encode())
+    """The slot of a key or channel: of its hash tag, if it has one."""
+    # Cluster specification, "Hash tags": from the first { to the first } behind it, unless nothing is in between.
+    _, opened, rest = key.partition("{")
+    tag, closed, _ = rest.partition("}")
+    hashed = tag if opened and closed and tag else key
+    return crc_hqx(hashed.encode(), 0) % SLOTS  # CRC16 of the XMODEM kind, as its appendix A says
 
 
 def slot_of(command: tuple[Argument, ...]) -> int:
@@ -57,7 +60,7 @@ def parse_redirection(error: str, asked: Address | None) -> Redirection | None:
     return Redirection(kind, Address(host.strip("[]"), int(port)))
 
 
-def parse_owners(reply: list[Any], asked: Address) -> Owners:
+def parse_slot_map(reply: list[Any], asked: Address) -> SlotMap:
     """Read a reply to CLUSTER SLOTS. A master without a host is the one that was ``asked``."""
     by_slot: list[Address | None] = [None] * SLOTS
     masters: dict[Address, None] = {}  # in the order of their slots
@@ -65,4 +68,4 @@ def parse_owners(reply: list[Any], asked: Address) -> Owners:
         address = Address(host.decode() if host and host != b"?" else asked.host, port)
         masters[address] = None
         by_slot[first : last + 1] = [address] * (last + 1 - first)
-    return Owners(tuple(masters), by_slot)
+    return SlotMap(tuple(masters), by_slot)

@@ -1,18 +1,13 @@
-"""One connection to a Redis server: bytes out, parsed replies in.
-
-redis-py makes the connection (address, TLS, AUTH, database); from then on its socket is
-ours, and replies are parsed by hiredis as they arrive.
-"""
+"""One connection to a Redis server: bytes out, replies in, parsed by hiredis as they arrive."""
 
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 
 from obscura.errors import StoreUnavailable
-from obscura.redis_client.endpoints import Server
 
 log = logging.getLogger(__name__)
 
@@ -22,45 +17,55 @@ Argument = str | bytes | int | float
 
 
 class RedisTransport(asyncio.Protocol):
-    """One authenticated connection to Redis: bytes out, parsed replies in.
+    """One connection, which has two lives.
 
-    ``on_reply`` is called with each reply in order, ``on_lost`` once when the
-    connection is gone, both from the event loop.
+    At first it belongs to whoever opens it, who has commands answered one at a time with
+    `ask`. After `attach` its user sends commands without waiting, and is called with each
+    reply in order and once when the connection is gone.
+
+    Args:
+        where: What errors call the server.
     """
 
-    def __init__(self, on_reply: Callable[[Any], None], on_lost: Callable[[], None]) -> None:
-        self._on_reply = on_reply
-        self._on_lost = on_lost
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self._answers: asyncio.Queue[Any] = asyncio.Queue()  # replies to the opener; an error ends them
+        self._on_reply: Callable[[Any], None] = self._answers.put_nowait
+        self._on_lost: Callable[[], None] | None = None
         self._reader = hiredis.Reader()
         self._unsent: list[bytes] = []
         self._loop = asyncio.get_running_loop()
-        self._writer: asyncio.StreamWriter | None = None
         self._transport: asyncio.Transport | None = None
 
-    @classmethod
-    async def open(
-        cls, server: Server, on_reply: Callable[[Any], None], on_lost: Callable[[], None]
-    ) -> "RedisTransport":
-        """Connect and authenticate.
+    async def ask(self, *command: Argument) -> Any:
+        """Have one command answered, before `attach`. One that failed or was cancelled leaves nothing to go on with.
 
         Raises:
-            StoreUnavailable: Nobody there, or not willing.
+            OSError: The connection is gone.
+            hiredis.ReplyError: Redis refuses the command.
+            hiredis.ProtocolError: That is no Redis.
         """
-        connection = await server.connect()
-        if connection._writer.transport.is_closing() or connection._reader.at_eof():
-            await connection.disconnect(nowait=True)
-            raise StoreUnavailable("Redis hung up at once")  # which a link would never be told of
-        link = cls(on_reply, on_lost)
-        link._take_over(connection)
-        return link
+        self.send(*command)
+        answer = await self._answers.get()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
-    def _take_over(self, connection: Any) -> None:
-        # redis-py has read every reply it asked for, so its stream is empty. The writer is kept
-        # because it closes its transport when it is collected.
-        self._writer = connection._writer
-        self._transport = connection._writer.transport
-        connection._reader = connection._writer = None
-        self._transport.set_protocol(self)
+    def attach(self, on_reply: Callable[[Any], None], on_lost: Callable[[], None]) -> None:
+        """Hand the connection to its user, who is called from the event loop from now on.
+
+        Raises:
+            StoreUnavailable: It is gone already; ``on_lost`` will not be called.
+        """
+        if self.is_closing:
+            raise StoreUnavailable("Redis hung up at once")
+        self._on_reply = on_reply
+        self._on_lost = on_lost
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the connection is gone or about to be."""
+        return self._transport is None or self._transport.is_closing()
 
     @property
     def unsent_bytes(self) -> int:
@@ -79,19 +84,30 @@ class RedisTransport(asyncio.Protocol):
         self._unsent.clear()
 
     def close(self) -> None:
-        """Drop the connection at once; ``on_lost`` follows."""
+        """Drop the connection at once; ``on_lost`` follows. May be repeated."""
         if self._transport is not None:
             self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by class
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not False:
                 self._on_reply(reply)
-        except hiredis.ProtocolError:
-            log.exception("Redis sent something that is not its protocol")
+        except hiredis.ProtocolError as error:
+            if self._on_lost is None:
+                self._answers.put_nowait(error)
+            else:
+                log.exception("Redis sent something that is not its protocol")
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._on_lost()
+        if self._on_lost is not None:
+            self._on_lost()
+        elif exc is None:
+            self._answers.put_nowait(ConnectionError("Connection closed by server."))
+        else:
+            self._answers.put_nowait(ConnectionError(f"Error while reading from {self.where} : {exc.args}"))

@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from obscura.redis_client.commands import CommandExecutor
-from obscura.redis_client.connection import Connection
-from obscura.redis_client.endpoints import CLIENT_NAME
+from obscura.redis_client.connection import CommandConnection
 from obscura.redis_client.requirements import parse_info
 from obscura.store import keyspace
 
@@ -150,13 +149,13 @@ class Inspection:
         clients: defaultdict[str, list[Mapping[str, str]]] = defaultdict(list)
         channels = "CHANNELS" if self._commands.publish == "PUBLISH" else "SHARDCHANNELS"
         listening = set()
-        for server in self._commands.servers:
-            for line in (await server.call("CLIENT", "LIST")).decode().splitlines():
+        for master in self._commands.masters:
+            for line in (await master.call("CLIENT", "LIST")).decode().splitlines():
                 client = dict(field.partition("=")[::2] for field in line.split(" "))
                 owner, _, node_id = client["name"].partition(":")
-                if owner == CLIENT_NAME and node_id:
+                if owner == keyspace.CLIENT_NAME and node_id:
                     clients[node_id].append(client)
-            probes = await server.call("PUBSUB", channels, keyspace.ALL_PROBES)
+            probes = await master.call("PUBSUB", channels, keyspace.ALL_PROBES)
             listening |= keyspace.nodes_of_probes(channel.decode() for channel in probes)
         return [
             _node_view(node_id, clients[node_id], node_id in listening) for node_id in sorted({*clients, *listening})
@@ -164,9 +163,9 @@ class Inspection:
 
     async def server(self) -> ServerView:
         call = self._commands.call
-        infos = [parse_info(await server.call("INFO")) for server in self._commands.servers]
+        infos = [parse_info(await master.call("INFO")) for master in self._commands.masters]
         now_secs = int((await call("TIME"))[0])
-        accounts = [await _count_accounts(server) for server in self._commands.servers]
+        accounts = [await _count_accounts(master) for master in self._commands.masters]
         limits = [int(info["maxmemory"]) for info in infos]
         return ServerView(
             redis_version=", ".join(sorted({info["redis_version"] for info in infos})),
@@ -175,7 +174,7 @@ class Inspection:
             nodes=len(await self.nodes()),
             accounts=sum(count for count, _ in accounts),
             accounts_counted=all(counted for _, counted in accounts),
-            keys=sum([await server.call("DBSIZE") for server in self._commands.servers]),
+            keys=sum([await master.call("DBSIZE") for master in self._commands.masters]),
             memory_bytes=sum(int(info["used_memory"]) for info in infos),
             memory_limit_bytes=sum(limits) if all(limits) else None,
             operations_per_sec=sum(int(info["instantaneous_ops_per_sec"]) for info in infos),
@@ -186,15 +185,15 @@ class Inspection:
         )
 
 
-async def _count_accounts(server: Connection) -> tuple[int, bool]:
+async def _count_accounts(master: CommandConnection) -> tuple[int, bool]:
     """The number of names, and whether all keys were looked at; else it is what the keys looked at suggest."""
     cursor, found = b"0", 0
     for _ in range(_MAX_SCANS):
-        cursor, names = await server.call("SCAN", cursor, "MATCH", keyspace.ALL_USERNAMES, "COUNT", _KEYS_PER_SCAN)
+        cursor, names = await master.call("SCAN", cursor, "MATCH", keyspace.ALL_USERNAMES, "COUNT", _KEYS_PER_SCAN)
         found += len(names)
         if cursor == b"0":
             return found, True
-    keys: int = await server.call("DBSIZE")
+    keys: int = await master.call("DBSIZE")
     return round(found * keys / (_MAX_SCANS * _KEYS_PER_SCAN)), False
 
 

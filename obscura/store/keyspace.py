@@ -62,6 +62,7 @@ from uuid import UUID
 
 Id = UUID | str  # in its canonical text
 
+CLIENT_NAME = "obscura"  # of connections, in CLIENT LIST; a node's ends with its id
 ENDED_SESSIONS = "obscura:sessions:ended"  # the set, and the channel of the same name
 INBOX_EXPIRY = "obscura:inboxes:expiry"
 ATTACHMENT_EXPIRY = "obscura:attachments:expiry"
@@ -121,6 +122,11 @@ def limit(tier: str, subject: str) -> str:
 
 def attachment(attachment_id: UUID) -> str:
     return f"obscura:attachment:{attachment_id}"
+
+
+def client_name(node_id: str) -> str:
+    """What CLIENT LIST calls the connections of a node."""
+    return f"{CLIENT_NAME}:{node_id}"
 
 
 def probe(node_id: str, number: int | None = None) -> str:

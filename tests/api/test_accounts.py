@@ -319,7 +319,7 @@ class Registration:
 
 @pytest.fixture
 async def registration(redis_server: RedisServer, name: str) -> AsyncIterator[Registration]:
-    connection = Standalone(StaticEndpoint(redis_server.url))
+    connection = Standalone(StaticEndpoint(redis_server.url, "obscura:test"))
     await connection.start()
     yield Registration(AccountStore(connection, Scripts(connection)), name)
     await connection.stop()

@@ -433,7 +433,7 @@ async def test_a_takeover_ends_the_other_sessions_of_the_account(user: User) -> 
 @pytest.fixture
 async def store(redis_server: RedisServer) -> AsyncIterator[SessionStore]:
     """The steps of ending a session, one by one."""
-    connection = Standalone(StaticEndpoint(redis_server.url))
+    connection = Standalone(StaticEndpoint(redis_server.url, "obscura:test"))
     await connection.start()
     yield SessionStore(connection, Scripts(connection))
     await connection.stop()

@@ -77,15 +77,16 @@ async def look(url: str, *words: str) -> int:
 def test_the_rights_are_those_that_the_code_needs() -> None:
     """Each command of a script or of a store, and none that nothing sends; those for a Cluster apart."""
     scripts = "".join(file.read_text() for file in (ROOT / "lua").glob("*.lua"))
-    stores = "".join(file.read_text() for file in (ROOT / "obscura/store").glob("*.py") if file.stem != "embedded")
+    rooms = (ROOT / "obscura/store", ROOT / "obscura/redis_client")
+    senders = "".join(file.read_text() for room in rooms for file in room.glob("*.py"))
     used = set(re.findall(r"redis\.call\('(\w+)'", scripts))
-    used |= set(re.findall(r"(?:\bcall|\.send)\(\s*\"([A-Z]+)\"", stores))
-    used |= set(re.findall(r"\bask\(connection, \"([A-Z]+)\"", stores))
+    used |= set(re.findall(r"(?:\bcall|\.send)\(\s*\"([A-Z]+)\"", senders))
+    used |= set(re.findall(r"\.ask\(\"([A-Z]+)\"", senders))
     used |= {verb for verbs in (CLASSIC, SHARDED) for verb in (verbs.publish, verbs.subscribe, verbs.unsubscribe)}
     expected = {name.lower() for name in used} - {"client", "pubsub", "cluster", "sentinel"}
-    made_by_redis_py = {"client|setname", "select"}  # a name for each connection; a database other than 0
+    in_the_handshake = {"client|setname", "select"}  # a name for each connection; a database other than 0
     parts = {"client|list", "pubsub|channels", "pubsub|shardchannels", "cluster|info", "cluster|slots"}
-    assert expected | made_by_redis_py | parts == COMMANDS | CLUSTER_COMMANDS
+    assert expected | in_the_handshake | parts == COMMANDS | CLUSTER_COMMANDS
     assert not COMMANDS & CLUSTER_COMMANDS
 
 

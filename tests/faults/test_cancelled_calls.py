@@ -3,7 +3,7 @@
 import asyncio
 from random import Random
 
-from obscura.redis_client.connection import Connection
+from obscura.redis_client.connection import CommandConnection
 from obscura.redis_client.endpoints import StaticEndpoint
 from tests.support.redis import RedisServer
 
@@ -15,7 +15,7 @@ _LATEST_SECS = 0.002  # by then most of so many have their reply
 async def test_every_reply_belongs_to_its_call_when_others_are_cancelled(redis_server: RedisServer) -> None:
     """10,000 calls are cancelled at random moments; each of the others gets back what it said."""
     random = Random(1)
-    connection = Connection(StaticEndpoint(redis_server.url))
+    connection = CommandConnection(StaticEndpoint(redis_server.url, "obscura:test"))
     await connection.start()
     answered = cancelled = number = 0
     try:
@@ -31,7 +31,7 @@ async def test_every_reply_belongs_to_its_call_when_others_are_cancelled(redis_s
     assert answered > CANCELLED / 10
 
 
-async def _call_and_cancel(connection: Connection, random: Random, numbers: range) -> list[bytes | None]:
+async def _call_and_cancel(connection: CommandConnection, random: Random, numbers: range) -> list[bytes | None]:
     """Have each number said, and cancel most of the calls at any moment; the replies, None for a cancelled call."""
     loop = asyncio.get_running_loop()
 

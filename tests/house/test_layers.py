@@ -58,8 +58,6 @@ LEFT_OVER: set[tuple[str, str]] = {
     ("client.http", "bench"),
     ("client.websocket", "bench"),
     ("inspect.admin_connection", "crypto"),
-    ("redis_client.client", "store"),
-    ("redis_client.cluster_subscriber", "store"),
 }
 
 # What a handler may share with others: never another handler.
@@ -83,7 +81,7 @@ OUTSIDE: dict[str, set[str]] = {
     "pydantic": {"settings"},
     "pydantic_core": {"settings"},
     "pygal": {"bench.plot"},
-    "redis": {"redis_client"},
+    "redis": {"redis_client.redis_url"},
     "uvloop": {"runtime", "bench.worker"},
     "xeddsa": {"crypto.curve", "client.device_keys"},
 }

@@ -12,9 +12,9 @@ import pytest
 
 from obscura.errors import StoreUnavailable
 from obscura.redis_client import replication
+from obscura.redis_client.addresses import Address
 from obscura.redis_client.cluster import Cluster
-from obscura.redis_client.cluster_subscriber import ClusterEvents
-from obscura.redis_client.endpoints import Address
+from obscura.redis_client.cluster_subscriber import ClusterSubscriber
 from obscura.redis_client.slot_map import slot_of_key
 from tests.support.groups import Ear, Migration, id_of, listening, owner_of, repair, started
 from tests.support.inspection import metric
@@ -48,7 +48,7 @@ async def test_every_command_goes_where_its_key_lies(redis_cluster: ClusterRedis
         assert await call("GET", f"{tag}:b") == b"value"
         assert await call("PING") == b"PONG"
         assert len(await call("TIME")) == 2
-        assert len(ear.commands.servers) == 3
+        assert len(ear.commands.masters) == 3
         with pytest.raises(hiredis.ReplyError, match="WRONGTYPE"):
             await call("LPUSH", keys[0], "x")
 
@@ -102,7 +102,7 @@ async def test_what_is_published_is_heard_from_every_master(redis_cluster: Clust
 async def test_one_silent_master_is_a_silence(redis_cluster: ClusterRedis) -> None:
     """The figure is that of the master that was not heard for the longest, whatever the others say."""
     async with listening(redis_cluster.url, channel()) as ear:
-        assert isinstance(ear.events, ClusterEvents)
+        assert isinstance(ear.events, ClusterSubscriber)
         assert metric("obscura_events_silence_seconds") < 60
         silent, *others = ear.events._subscribers.values()
         assert len(others) == 2
@@ -188,7 +188,7 @@ async def test_a_subscription_follows_its_slot(redis_cluster: ClusterRedis) -> N
         await eventually(lambda: any(mine in gap for gap in ear.gaps))
         assert await ear.hears(mine)
         assert set().union(*ear.gaps) == {mine}
-        await eventually(lambda: ear.events.healthy)
+        await eventually(lambda: ear.events.is_healthy)
         ear.events.unsubscribe(mine)
         await eventually(lambda: not listeners(redis_cluster, mine))
 
@@ -309,13 +309,13 @@ async def test_a_reshard_under_load_fails_nothing(redis_cluster: ClusterRedis) -
             address = Address("127.0.0.1", newcomer.port)
             cluster = ear.commands
             assert isinstance(cluster, Cluster)
-            await eventually(lambda: address in cluster.masters)
+            await eventually(lambda: address in cluster.master_addresses)
             done = load.done
             await eventually(lambda: load.done > done + 100)
             await eventually(ear.is_well)
 
             await reshard(redis_cluster, newcomer, old, SLOTS_MOVED)
-            await eventually(lambda: address not in cluster.masters)
+            await eventually(lambda: address not in cluster.master_addresses)
             done = load.done
             await eventually(lambda: load.done > done + 100)
             for name in load.channels[:3]:
@@ -356,7 +356,7 @@ async def test_a_killed_master_is_replaced(redis_cluster: ClusterRedis) -> None:
             async with asyncio.timeout(4):
                 with pytest.raises(StoreUnavailable):
                     await ear.publish(channels[0], "nobody there")
-            await eventually(lambda: not ear.events.healthy)
+            await eventually(lambda: not ear.events.is_healthy)
             await recovered(ear, channels)
             assert orphaned <= set().union(*ear.gaps)
         finally:
@@ -372,7 +372,7 @@ async def test_a_manual_failover_is_followed(redis_cluster: ClusterRedis) -> Non
         replica = next(server for server in redis_cluster.servers if is_replica_of(server, old))
         await redis_cluster.promote(replica)
         await eventually(lambda: old not in redis_cluster.masters)
-        await eventually(lambda: Address("127.0.0.1", replica.port) in cluster_of(ear).masters)
+        await eventually(lambda: Address("127.0.0.1", replica.port) in cluster_of(ear).master_addresses)
         await recovered(ear, channels)
         await eventually(lambda: not is_connected_to(old, ear))
         await repair(redis_cluster)
@@ -423,7 +423,7 @@ async def test_a_stop_leaves_nothing_behind(redis_cluster: ClusterRedis, trouble
     """No task and no connection, also in the middle of a failover; calls under way and later ones fail."""
     before = asyncio.all_tasks()
     ear = Ear(redis_cluster.url, replicas=1)
-    await ear.database.start()
+    await ear.database.start(())
     await ear.events.subscribe(channel())
     victim = redis_cluster.masters[0]
     calls: list[Awaitable[object]] = []

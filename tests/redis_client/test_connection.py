@@ -10,13 +10,13 @@ import hiredis
 import pytest
 
 from obscura.errors import StoreUnavailable
-from obscura.redis_client.connection import Connection
+from obscura.redis_client.connection import CommandConnection
 from obscura.redis_client.endpoints import StaticEndpoint
 from tests.support.proxy import Proxy
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
-Connect = Callable[[str], Awaitable[Connection]]
+Connect = Callable[[str], Awaitable[CommandConnection]]
 
 HANG_SECS = 4.0  # a call that takes longer hangs: it should be over within 2 s
 
@@ -26,8 +26,8 @@ async def connect() -> AsyncIterator[Connect]:
     """Opens connections, all closed at the end."""
     async with AsyncExitStack() as running:
 
-        async def connect(url: str) -> Connection:
-            connection = Connection(StaticEndpoint(url))
+        async def connect(url: str) -> CommandConnection:
+            connection = CommandConnection(StaticEndpoint(url, "obscura:test"))
             await connection.start()
             running.push_async_callback(connection.stop)
             return connection
@@ -35,7 +35,7 @@ async def connect() -> AsyncIterator[Connect]:
         yield connect
 
 
-async def fails(connection: Connection, *command: str) -> bool:
+async def fails(connection: CommandConnection, *command: str) -> bool:
     """Whether a call fails as it should, without hanging."""
     async with asyncio.timeout(HANG_SECS):
         try:
@@ -81,9 +81,9 @@ async def test_a_call_that_waits_for_a_killed_redis_fails(connect: Connect, own_
     own_redis.kill()
     assert all(await asyncio.gather(*waiting))
     assert all(await asyncio.gather(*(fails(connection, "PING") for _ in range(50))))
-    assert not connection.connected
+    assert not connection.is_connected
     own_redis.start()
-    await eventually(lambda: connection.connected)
+    await eventually(lambda: connection.is_connected)
     assert await connection.call("PING") == b"PONG"
 
 
@@ -114,7 +114,7 @@ async def test_nothing_is_sent_twice(connect: Connect, redis_server: RedisServer
         assert all(await asyncio.gather(*(fails(connection, "INCR", key) for _ in range(10))))
         with redis_server.client as client:
             assert client.getdel(key) == "10"
-        await eventually(lambda: connection.connected)
+        await eventually(lambda: connection.is_connected)
 
 
 async def test_a_connection_that_breaks_is_made_again(connect: Connect, redis_server: RedisServer) -> None:
@@ -138,7 +138,7 @@ async def test_a_connection_that_breaks_is_made_again(connect: Connect, redis_se
             proxy.reset()
         await calling
         assert all(answers)
-        await eventually(lambda: connection.connected)
+        await eventually(lambda: connection.is_connected)
 
 
 async def test_redis_that_refuses_for_now_is_unavailable(connect: Connect, own_redis: RedisServer) -> None:
@@ -196,7 +196,7 @@ async def test_a_stop_in_the_middle_of_everything_leaves_nothing_behind(redis_se
     """Calls under way fail; no task, no connection is left; calls made later fail, too."""
     tasks_before = asyncio.all_tasks()
     async with Proxy(redis_server.path) as proxy:
-        connection = Connection(StaticEndpoint(proxy.redis_url))
+        connection = CommandConnection(StaticEndpoint(proxy.redis_url, "obscura:test"))
         await connection.start()
         calls = [asyncio.create_task(fails(connection, "BLPOP", "nothing", "0")) for _ in range(10)]
         await eventually(lambda: connection._pending)
@@ -211,11 +211,11 @@ async def test_a_stop_while_it_reconnects_leaves_nothing_behind(redis_server: Re
     """Cancelled in the middle of the handshake, it closes what it opened."""
     tasks_before = asyncio.all_tasks()
     async with Proxy(redis_server.path) as proxy:
-        connection = Connection(StaticEndpoint(proxy.redis_url))
+        connection = CommandConnection(StaticEndpoint(proxy.redis_url, "obscura:test"))
         await connection.start()
         proxy.is_silent = True
         proxy.reset()
-        await eventually(lambda: not connection.connected and any(passage.said for passage in proxy.passages))
+        await eventually(lambda: not connection.is_connected and any(passage.said for passage in proxy.passages))
         await connection.stop()
         await eventually(lambda: not proxy.passages)
     assert asyncio.all_tasks() == tasks_before

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from redis import Redis
 
 from obscura.errors import StartupError
-from obscura.redis_client.endpoints import Address, StaticEndpoint, addresses
+from obscura.redis_client.addresses import Address, parse_addresses
+from obscura.redis_client.endpoints import StaticEndpoint
 from tests.support.groups import listening, started
 from tests.support.redis7 import ClusterRedis, RedisProcess, SentinelProcess
 from tests.support.waiting import eventually
@@ -39,14 +40,14 @@ RIGHTS = " ".join(
 )
 def test_every_host_of_a_url_is_found(url: str, expected: list[tuple[str, int]]) -> None:
     """With and without a port, IPv6 in brackets, whatever the password is."""
-    assert addresses(url, 6379) == [Address(*pair) for pair in expected]
+    assert parse_addresses(url, 6379) == [Address(*pair) for pair in expected]
 
 
 @pytest.mark.parametrize("url", ["redis+cluster://h1,,h2", "redis+cluster://h:port", "redis+cluster://"])
 def test_a_host_that_is_none_is_refused(url: str) -> None:
     """An empty one, a port that is no number."""
     with pytest.raises(ValueError, match=r"several hosts|missing or malformed"):
-        addresses(url, 6379)
+        parse_addresses(url, 6379)
 
 
 def test_an_address_is_written_as_urls_have_it() -> None:
@@ -58,7 +59,7 @@ def test_an_address_is_written_as_urls_have_it() -> None:
 def test_a_query_that_is_not_understood_is_refused(query: str) -> None:
     """In one sentence, without the password."""
     with pytest.raises(StartupError, match="OBSCURA_REDIS_URL is not understood") as refusal:
-        StaticEndpoint(f"redis://:hush@h/?{query}")
+        StaticEndpoint(f"redis://:hush@h/?{query}", "obscura:test")
     assert "hush" not in str(refusal.value)
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from obscura.redis_client.connection import Connection
+from obscura.redis_client.connection import CommandConnection
 from obscura.redis_client.endpoints import StaticEndpoint
 from obscura.redis_client.health_monitor import RedisHealthMonitor, memory_used
 from tests.support.inspection import metric
@@ -17,8 +17,8 @@ PERIOD_SECS = 0.02
 
 
 @pytest.fixture
-async def connection(own_redis: RedisServer) -> AsyncIterator[Connection]:
-    connection = Connection(StaticEndpoint(own_redis.url))
+async def connection(own_redis: RedisServer) -> AsyncIterator[CommandConnection]:
+    connection = CommandConnection(StaticEndpoint(own_redis.url, "obscura:test"))
     await connection.start()
     yield connection
     await connection.stop()
@@ -33,7 +33,7 @@ def used() -> float:
 
 
 @pytest.mark.parametrize("wrong_by_secs", [-3600.0, 0.0, 3600.0])
-async def test_clocks_that_differ_are_noticed(connection: Connection, wrong_by_secs: float) -> None:
+async def test_clocks_that_differ_are_noticed(connection: CommandConnection, wrong_by_secs: float) -> None:
     """By how much, whichever is ahead; and when they agree again, that too."""
     off = [7200.0]
     signs = RedisHealthMonitor(lambda: [connection], PERIOD_SECS, lambda: time.time() + off[0])
@@ -44,7 +44,7 @@ async def test_clocks_that_differ_are_noticed(connection: Connection, wrong_by_s
     await signs.stop()
 
 
-async def test_a_slow_reply_is_no_difference_of_clocks(connection: Connection) -> None:
+async def test_a_slow_reply_is_no_difference_of_clocks(connection: CommandConnection) -> None:
     """Between sending and hearing ten seconds go by: Redis may have looked at its clock at any of them."""
     asked: list[float] = []
 
@@ -59,7 +59,9 @@ async def test_a_slow_reply_is_no_difference_of_clocks(connection: Connection) -
     await signs.stop()
 
 
-async def test_the_memory_in_use_is_a_share_of_the_maximum(connection: Connection, own_redis: RedisServer) -> None:
+async def test_the_memory_in_use_is_a_share_of_the_maximum(
+    connection: CommandConnection, own_redis: RedisServer
+) -> None:
     """And changes with it."""
     signs = RedisHealthMonitor(lambda: [connection], PERIOD_SECS)
     signs.start()
@@ -70,13 +72,13 @@ async def test_the_memory_in_use_is_a_share_of_the_maximum(connection: Connectio
     await signs.stop()
 
 
-async def test_an_outage_changes_nothing(connection: Connection, own_redis: RedisServer) -> None:
+async def test_an_outage_changes_nothing(connection: CommandConnection, own_redis: RedisServer) -> None:
     """What was seen last stands, and the looking goes on when Redis is back."""
     signs = RedisHealthMonitor(lambda: [connection], PERIOD_SECS, lambda: time.time() + 100)
     signs.start()
     await eventually(lambda: 50 < skew_secs() <= 100)
     with killed(own_redis):
-        await eventually(lambda: not connection.connected)
+        await eventually(lambda: not connection.is_connected)
         assert 50 < skew_secs() <= 100
     with own_redis.client as client:
         client.config_set("maxmemory", 10**6)

@@ -42,7 +42,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def commands(master: RedisProcess, replica: RedisProcess) -> AsyncIterator[Standalone]:
-    commands = Standalone(StaticEndpoint(master.url), replicas=1)
+    commands = Standalone(StaticEndpoint(master.url, "obscura:test"), replicas=1)
     await commands.start()
     yield commands
     await commands.stop()
@@ -110,7 +110,7 @@ async def test_other_calls_are_not_held_up(commands: Standalone, replica: RedisP
     """Reads and acks go on while writes wait for a replica that hangs."""
     with paused(replica):
         waiting = asyncio.create_task(commands.call_replicated("SET", "key", "value"))
-        await eventually(lambda: commands._copied is not None and commands._copied._is_waiting)
+        await eventually(lambda: commands._replicated is not None and commands._replicated._is_waiting)
         assert await commands.call("GET", "key") == b"value"
         assert await commands.call("DEL", "key") == 1
         assert not waiting.done()
@@ -156,9 +156,9 @@ async def test_a_connection_lost_before_the_copy_is_known_is_no_success(
 ) -> None:
     """The write was answered, the WAIT was not: a new connection knows nothing of it and must not vouch for it."""
     async with Proxy(("127.0.0.1", master.port)) as proxy:
-        commands = Standalone(StaticEndpoint(proxy.redis_url), replicas=1)
+        commands = Standalone(StaticEndpoint(proxy.redis_url, "obscura:test"), replicas=1)
         await commands.start()
-        copied = commands._copied
+        copied = commands._replicated
         assert copied is not None
         for turn in range(5):
             key = f"test:{uuid4()}"
@@ -171,5 +171,5 @@ async def test_a_connection_lost_before_the_copy_is_known_is_no_success(
                 proxy.reset()
                 outcomes = await asyncio.gather(*writes, return_exceptions=True)
             assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
-            await eventually(lambda: copied.connection.connected and commands.connection.connected)
+            await eventually(lambda: copied.connection.is_connected and commands.connection.is_connected)
         await commands.stop()

@@ -1,6 +1,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 
 import pytest
 
@@ -9,8 +10,10 @@ from obscura.errors import StartupError
 from obscura.redis_client.client import RedisClient
 from obscura.redis_client.commands import Standalone
 from obscura.redis_client.endpoints import StaticEndpoint
+from obscura.redis_client.pubsub import Callbacks
 from obscura.redis_client.requirements import check_info, check_servers
 from obscura.redis_client.slot_map import SLOTS
+from obscura.store import keyspace
 from tests.support.ports import free_port
 from tests.support.redis import RedisServer
 
@@ -27,7 +30,7 @@ def bare_redis() -> Iterator[RedisServer]:
 
 
 async def connect(server: RedisServer) -> Standalone:
-    connection = Standalone(StaticEndpoint(server.url))
+    connection = Standalone(StaticEndpoint(server.url, "obscura:test"))
     await connection.start()
     return connection
 
@@ -98,9 +101,15 @@ def old_cluster() -> Iterator[str]:
 @pytest.mark.parametrize("scheme", ["redis+cluster", "redis"])
 async def test_a_cluster_without_sharded_events_is_refused(old_cluster: str, scheme: str) -> None:
     """It would do everything but deliver; one sentence says which version is needed, also for one addressed alone."""
-    database = RedisClient(f"{scheme}://{old_cluster}", "node", 0, lambda *_: None, lambda *_: None)
+    database = RedisClient(
+        f"{scheme}://{old_cluster}",
+        "node",
+        0,
+        partial(keyspace.probe, "node"),
+        Callbacks(lambda *_: None, lambda _: None),
+    )
     with pytest.raises(StartupError, match=r"^Redis 6\.2\.\d+ is too old for a Cluster: 7\.0 or later is needed$"):
-        await database.start()
+        await database.start(())
     await database.stop()
 
 

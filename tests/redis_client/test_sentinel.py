@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from obscura.errors import StartupError, StoreUnavailable
-from obscura.redis_client.endpoints import SentinelEndpoint
+from obscura.redis_client.sentinel import SentinelEndpoint
 from tests.support.groups import Ear, listening, started
 from tests.support.inspection import metric
 from tests.support.ports import free_port
@@ -33,11 +33,11 @@ def channel() -> str:
 
 def port_of(ear: Ear) -> int:
     """Where its commands go."""
-    (server,) = ear.commands.servers
-    link = server._link
-    assert link is not None
-    assert link._transport is not None
-    return int(link._transport.get_extra_info("peername")[1])
+    (master,) = ear.commands.masters
+    transport = master._transport
+    assert transport is not None
+    assert transport._transport is not None
+    return int(transport._transport.get_extra_info("peername")[1])
 
 
 async def recovered(ear: Ear, name: str) -> None:
@@ -80,7 +80,7 @@ async def test_a_killed_master_is_replaced(group: SentinelRedis) -> None:
             async with asyncio.timeout(4):
                 with pytest.raises(StoreUnavailable):
                     await ear.commands.call("PING")
-            await eventually(lambda: not ear.events.healthy)
+            await eventually(lambda: not ear.events.is_healthy)
             await recovered(ear, mine)
             await eventually(lambda: is_at_the_master(ear, group))
             assert has_moved(ear, victim)
@@ -147,7 +147,7 @@ async def test_one_sentinel_is_enough(group: SentinelRedis) -> None:
 
 
 async def refuses(url: str, reason: str) -> None:
-    master = SentinelEndpoint(url)
+    master = SentinelEndpoint(url, "obscura:test")
     async with asyncio.timeout(4):
         with pytest.raises(StoreUnavailable, match=reason):
             await master.connect()
@@ -189,7 +189,7 @@ async def test_a_stop_leaves_nothing_behind(group: SentinelRedis) -> None:
     """No task and no connection, to the servers or to the Sentinels."""
     before = asyncio.all_tasks()
     async with listening(group.url, channel(), replicas=1) as ear:
-        await eventually(lambda: any(sentinel._connection for sentinel in sentinels_of(ear)))
+        await eventually(lambda: any(sentinel._transport for sentinel in sentinels_of(ear)))
     assert asyncio.all_tasks() == before
     for process in [*group.servers, *group.sentinels]:
         await eventually(lambda process=process: not is_connected_to(process))

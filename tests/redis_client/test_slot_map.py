@@ -3,8 +3,8 @@
 import pytest
 from redis.crc import key_slot
 
-from obscura.redis_client.endpoints import Address
-from obscura.redis_client.slot_map import SLOTS, Redirection, parse_owners, parse_redirection, slot_of
+from obscura.redis_client.addresses import Address
+from obscura.redis_client.slot_map import SLOTS, Redirection, parse_redirection, parse_slot_map, slot_of
 from obscura.redis_client.transport import Argument
 
 ASKED = Address("10.0.0.1", 6379)
@@ -54,7 +54,7 @@ def test_a_refusal_that_says_where_to_go_is_understood(error: str, redirection: 
 def test_the_owners_are_read_slot_by_slot() -> None:
     """Masters in the order of their slots, replicas left out, a slot that nobody owns left empty."""
     replica = [b"10.0.0.9", 6379, b"id", []]
-    owners = parse_owners(
+    slot_map = parse_slot_map(
         [
             [0, 99, [b"10.0.0.2", 6380, b"id", []], replica],
             [100, 16_000, [None, 6379, b"id", []], replica],
@@ -62,6 +62,6 @@ def test_the_owners_are_read_slot_by_slot() -> None:
         ],
         ASKED,
     )
-    assert owners.masters == (Address("10.0.0.2", 6380), ASKED)
-    assert [owners.by_slot[slot] for slot in (0, 99, 100, 16_382)] == [owners.masters[0]] * 2 + [ASKED] * 2
-    assert owners.by_slot[16_383] is None
+    assert slot_map.masters == (Address("10.0.0.2", 6380), ASKED)
+    assert [slot_map.by_slot[slot] for slot in (0, 99, 100, 16_382)] == [slot_map.masters[0]] * 2 + [ASKED] * 2
+    assert slot_map.by_slot[16_383] is None

@@ -1,19 +1,18 @@
 """The events connection: what it hears, in which order, and what it does when it does not."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
-from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from obscura.errors import StoreUnavailable
-from obscura.redis_client.connection import Connection
+from obscura.redis_client.connection import CommandConnection
 from obscura.redis_client.endpoints import StaticEndpoint
 from obscura.redis_client.pubsub import Callbacks
 from obscura.redis_client.subscriber import Subscriber
-from obscura.redis_client.transport import REPLY_TIMEOUT_SECS
+from obscura.redis_client.transport import REPLY_TIMEOUT_SECS, RedisTransport
 from obscura.store import keyspace
 from tests.support.proxy import Proxy
 from tests.support.redis import RedisServer
@@ -26,12 +25,12 @@ class Node:
     """A node reduced to its two connections; notes what it is told."""
 
     def __init__(self, url: str, name: str | None = None) -> None:
-        server = StaticEndpoint(url)
+        endpoint = StaticEndpoint(url, "obscura:test")
         probe = keyspace.probe(name or str(uuid4()))
         self.heard: list[tuple[str, bytes]] = []
         self.gaps = 0
-        self.commands = Connection(server)
-        self.events = Subscriber(server, self.commands.call, lambda: probe, Callbacks(self._on_event, self._on_gap))
+        self.commands = CommandConnection(endpoint)
+        self.events = Subscriber(endpoint, self.commands.call, lambda: probe, Callbacks(self._on_event, self._on_gap))
 
     async def start(self, *channels: str) -> "Node":
         await self.commands.start()
@@ -54,6 +53,7 @@ class Node:
 
 
 MakeNode = Callable[[str], Node]
+Connect = Callable[[StaticEndpoint], Awaitable[RedisTransport]]
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ async def test_after_a_gap_all_channels_are_subscribed_again(node: Node, redis_s
         with redis_server.client as client:
             client.client_kill_filter(_type="pubsub", skipme=False)
         await eventually(lambda gaps=gaps: node.gaps == gaps)
-    assert node.events.healthy
+    assert node.events.is_healthy
     node.heard.clear()
     for name in [*channels[::100], given_up, channels[-1]]:
         await node.publish(name, b"hello")
@@ -131,49 +131,52 @@ async def test_a_subscriber_that_is_up_but_dead_is_noticed(make_node: MakeNode, 
         await node.events.subscribe(mine)
         proxy.silence(SUBSCRIBER)
         proxy.is_silent = True
-        await eventually(lambda: not node.events.healthy)
+        await eventually(lambda: not node.events.is_healthy)
         with pytest.raises(StoreUnavailable):
             await node.events.subscribe(channel())
         assert node.gaps == 0
         proxy.is_silent = False
-        await eventually(lambda: node.events.healthy)
+        await eventually(lambda: node.events.is_healthy)
         assert node.gaps == 1
         await node.publish(mine, b"hello")
         await eventually(lambda: (mine, b"hello") in node.heard)
         await node.stop()
 
 
-async def hangs_up(server: StaticEndpoint) -> Any:
+async def hangs_up(endpoint: StaticEndpoint) -> RedisTransport:
     """A connection that is over before anybody has it, as when Redis goes away at that moment."""
-    connection = await StaticEndpoint.connect(server)
-    connection._writer.transport.abort()
-    await eventually(connection._reader.at_eof)
-    return connection
+    transport = await StaticEndpoint.connect(endpoint)
+    transport.close()
+    await eventually(lambda: transport._transport is None)
+    return transport
 
 
-async def goes_wrong(_: StaticEndpoint) -> Any:
+async def goes_wrong(_: StaticEndpoint) -> RedisTransport:
     raise RuntimeError("nobody foresaw this")
 
 
 @pytest.mark.parametrize("trouble", [hangs_up, goes_wrong])
 async def test_no_trouble_with_a_new_connection_leaves_a_node_deaf(
-    node: Node, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, trouble: Callable[[StaticEndpoint], Any]
+    node: Node,
+    redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: Callable[[StaticEndpoint], Awaitable[RedisTransport]],
 ) -> None:
     """Events and commands are tried again, whatever went wrong the first times."""
     troubles = 0
 
-    async def connect(server: StaticEndpoint) -> Any:
+    async def connect(endpoint: StaticEndpoint) -> RedisTransport:
         nonlocal troubles
         troubles += 1
-        return await (trouble(server) if troubles <= 4 else StaticEndpoint.connect(server))
+        return await (trouble(endpoint) if troubles <= 4 else StaticEndpoint.connect(endpoint))
 
-    server = node.commands._server
-    monkeypatch.setattr(server, "connect", lambda: connect(server), raising=False)
+    endpoint = node.commands._endpoint
+    monkeypatch.setattr(endpoint, "connect", lambda: connect(endpoint), raising=False)
     with redis_server.client as client:
         client.client_kill_filter(_type="pubsub")
         client.client_kill_filter(_type="normal", skipme=True)
     await eventually(lambda: troubles > 4)
-    await eventually(lambda: node.gaps == 1 and node.events.healthy)
+    await eventually(lambda: node.gaps == 1 and node.events.is_healthy)
     assert await node.commands.call("PING") == b"PONG"
 
 
@@ -207,7 +210,7 @@ async def test_a_refused_subscription_is_unavailable(make_node: MakeNode, own_re
     with pytest.raises(StoreUnavailable):
         await node.events.subscribe("test:forbidden")
     node.events.unsubscribe("test:forbidden")
-    await eventually(lambda: node.gaps == 1 and node.events.healthy)
+    await eventually(lambda: node.gaps == 1 and node.events.is_healthy)
     await node.events.subscribe("test:allowed")
     await node.publish("test:allowed", b"hello")
     await eventually(lambda: ("test:allowed", b"hello") in node.heard)
@@ -223,7 +226,7 @@ async def test_subscriptions_come_and_go_while_it_reconnects(node: Node, redis_s
             for name in channels[turn::6]:
                 node.events.unsubscribe(name)
                 await asyncio.sleep(0)  # the reconnect goes on
-            await eventually(lambda turn=turn: node.gaps > turn and node.events.healthy)
+            await eventually(lambda turn=turn: node.gaps > turn and node.events.is_healthy)
         held = {name for number, name in enumerate(channels) if number % 6 > 2}
         subscribed = {name for name, count in client.pubsub_numsub(*channels) if count}
     assert subscribed == held
@@ -238,7 +241,7 @@ async def test_a_stop_leaves_nothing_behind(redis_server: RedisServer, reconnect
         if reconnects:
             proxy.is_silent = True
             proxy.reset(SUBSCRIBER)
-            await eventually(lambda: not node.events.healthy)
+            await eventually(lambda: not node.events.is_healthy)
         await node.stop()
         await eventually(lambda: not proxy.passages)
     assert asyncio.all_tasks() == tasks_before

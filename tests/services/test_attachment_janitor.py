@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from obscura.blobs.directory import DirectoryBlobs
 from obscura.errors import StoreUnavailable
 from obscura.node.node import Node
 from obscura.redis_client.client import RedisClient
+from obscura.redis_client.pubsub import Callbacks
 from obscura.services.attachments import AttachmentOptions, Attachments
 from obscura.services.janitor import Janitor, SweepRecord
 from obscura.store import keyspace
@@ -41,8 +43,9 @@ def redis(own_redis: RedisServer) -> Iterator[Redis]:
 @pytest.fixture
 async def database(own_redis: RedisServer) -> AsyncIterator[RedisClient]:
     """A connection of the test's own, to take single steps."""
-    database = RedisClient(own_redis.url, "test", 0, lambda *_: None, lambda _: None)
-    await database.start()
+    callbacks = Callbacks(lambda *_: None, lambda _: None)
+    database = RedisClient(own_redis.url, "test", 0, partial(keyspace.probe, "test"), callbacks)
+    await database.start(())
     yield database
     await database.stop()
 

@@ -4,13 +4,16 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from typing import TypeVar
 
 from redis.exceptions import RedisError
 
 from obscura.errors import StoreUnavailable
 from obscura.redis_client.client import RedisClient
+from obscura.redis_client.pubsub import Callbacks
 from obscura.redis_client.slot_map import slot_of_key
+from obscura.store import keyspace
 from tests.support.redis7 import ClusterRedis, RedisProcess, SentinelRedis
 from tests.support.waiting import eventually
 
@@ -42,7 +45,13 @@ class Ear:
     def __init__(self, url: str, replicas: int = 0, name: str = "ear") -> None:
         self.heard: list[tuple[str, bytes]] = []
         self.gaps: list[frozenset[str]] = []
-        self.database = RedisClient(url, name, replicas, self._on_event, self._on_gap)
+        self.database = RedisClient(
+            url,
+            keyspace.client_name(name),
+            replicas,
+            partial(keyspace.probe, name),
+            Callbacks(self._on_event, self._on_gap),
+        )
         self.commands, self.events = self.database.commands, self.database.events
 
     def _on_event(self, channel: str, payload: bytes) -> None:
@@ -55,7 +64,7 @@ class Ear:
         await self.commands.call(self.commands.publish, channel, payload)
 
     async def is_well(self) -> bool:
-        return self.events.healthy and await self.database.is_alive(1)
+        return self.events.is_healthy and await self.database.is_alive(1)
 
     async def hears(self, channel: str) -> bool:
         """Whether an event published now arrives."""
@@ -72,7 +81,7 @@ async def listening(url: str, *channels: str, replicas: int = 0) -> AsyncIterato
     """An ear on a Redis, subscribed to channels."""
     ear = Ear(url, replicas)
     try:
-        await ear.database.start()
+        await ear.database.start({keyspace.ENDED_SESSIONS})
         await asyncio.gather(*map(ear.events.subscribe, channels))
         yield ear
     finally:
