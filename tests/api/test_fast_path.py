@@ -5,6 +5,8 @@ from uuid import uuid4
 import pytest
 
 from obscura.api.fast_path import SendFastPath
+from obscura.api.messages import POST_MESSAGE
+from obscura.http.route import STANDARD_TIER
 from obscura.node.node import Node
 from tests.conftest import StartNode
 from tests.support.client import Answer, Api, User, encrypted
@@ -143,3 +145,9 @@ async def test_an_id_in_other_letters_goes_the_usual_way(api: Api, taken: list[b
     answer = await api.call("POST", path, token=alice.token, data=encrypted(b"hello"))
     assert (taken, answer.status) == ([False], 201)
     assert (await socket.envelope()).message.content == b"hello"
+
+
+def test_what_the_route_says_holds_on_the_short_way_too() -> None:
+    """It counts in the standard tier, and leaves each header that its route reads to the usual way."""
+    assert POST_MESSAGE.tier == STANDARD_TIER
+    assert set(POST_MESSAGE.request_headers) == {"Idempotency-Key"}  # `accepts` asks for these; tried above

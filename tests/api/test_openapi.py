@@ -11,12 +11,15 @@ from openapi_spec_validator import OpenAPIV30SpecValidator
 
 from obscura.api.openapi import openapi_text
 from obscura.api.routes import API_ROUTES
+from obscura.http.responses import REQUEST_ID_HEADER
 from tests.support.client import Api
 from tests.support.keys import Device, encode
 
 CONTRACT = yaml.safe_load((Path(__file__).parents[1] / "data/openapi-0.3.9.yaml").read_text())
 SERVED = yaml.safe_load(openapi_text())
 
+EVERY_REQUEST = {REQUEST_ID_HEADER}
+EVERY_ANSWER = {REQUEST_ID_HEADER, "Retry-After"}
 PROSE = {"description", "summary", "title"}
 
 
@@ -86,6 +89,20 @@ def test_the_document_lists_what_is_served_no_more_no_less() -> None:
     routes = {(route.method, route.path) for route in API_ROUTES if not route.path.startswith("/docs")}
     assert operations(SERVED) == routes
     assert CONTRACT["paths"].keys() <= SERVED["paths"].keys()
+
+
+def test_the_document_has_the_headers_that_routes_name() -> None:
+    """What pages of other origins may send and read is what the document describes, no more and no less."""
+    for route in API_ROUTES:
+        if route.path.startswith("/docs"):
+            continue
+        operation = SERVED["paths"][route.path][route.method.lower()]
+        parameters = [resolved(one) for one in operation.get("parameters", ())]
+        sent = {one["name"] for one in parameters if one["in"] == "header"}
+        assert sent - EVERY_REQUEST == set(route.request_headers), route.path
+        answers = [resolved(one) for status, one in operation["responses"].items() if status < "400"]
+        named = {name for one in answers for name in one.get("headers", {})}
+        assert named - EVERY_ANSWER == set(route.response_headers), route.path
 
 
 def test_every_error_of_the_document_is_an_error_response() -> None:
