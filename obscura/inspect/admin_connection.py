@@ -1,20 +1,17 @@
-"""The relay that an operator looks into: its Redis, for the length of one question."""
+"""An operator's connection to a relay: to its Redis, for the length of one question."""
 
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
-from obscura.crypto.tokens import AccessTokens
 from obscura.embedded_redis.server import EmbeddedRedis
 from obscura.errors import NotFound, StartupError, StoreUnavailable
 from obscura.redis_client.client import connect_to
 from obscura.redis_client.commands import CommandExecutor
 from obscura.redis_client.scripts import Scripts
 from obscura.services.administration import AccountAdministration
-from obscura.services.sessions import SessionOptions, Sessions
 from obscura.settings.model import Settings
 from obscura.store import keyspace
 from obscura.store.accounts import AccountStore
@@ -34,18 +31,21 @@ class AccountRef:
     exists: bool
 
 
-class Relay:
+class AdminConnection:
+    """What can be asked of a relay, and what can be ended, without any node taking part.
+
+    Attributes:
+        inspection: Answers questions.
+        administration: Ends sessions and deletes accounts.
+    """
+
     def __init__(self, commands: CommandExecutor, settings: Settings) -> None:
         scripts = Scripts(commands)
-        session_store = SessionStore(commands, scripts)
+        sessions = SessionStore(commands, scripts)
         messages = MessageStore(commands, scripts, InboxLimits.from_settings(settings))
-        # Sessions are only ended here: no token is signed or checked, so any secret does.
-        secret = secrets.token_hex()
-        tokens = AccessTokens([secret], settings.access_token_ttl_secs)
-        sessions = Sessions(session_store, tokens, SessionOptions.from_settings(settings, secret))
         self._accounts = AccountStore(commands, scripts)
         self.inspection = Inspection(commands)
-        self.removal = AccountAdministration(self._accounts, session_store, messages, sessions)
+        self.administration = AccountAdministration.from_settings(settings, self._accounts, sessions, messages)
 
     async def find(self, user: str, by: By | None = None) -> AccountRef:
         """Find an account by name or id; what looks like an id is one, unless ``by`` says otherwise.
@@ -65,19 +65,23 @@ class Relay:
         raise _unknown(user)
 
     async def find_account(self, user: str, by: By | None = None) -> AccountRef:
-        """As `find`, of accounts that exist."""
-        subject = await self.find(user, by)
-        if not subject.exists:
+        """Find an account that exists.
+
+        Raises:
+            NotFound: There is none, though its name may be known.
+        """
+        account = await self.find(user, by)
+        if not account.exists:
             raise _unknown(user)
-        return subject
+        return account
 
 
 @asynccontextmanager
-async def open_relay(settings: Settings) -> AsyncIterator[Relay]:
-    """Connect to the Redis of these settings. Starts none, and takes no lock of a data directory.
+async def open_admin_connection(settings: Settings) -> AsyncIterator[AdminConnection]:
+    """Connect to the Redis of these settings, without starting one or locking the data directory.
 
     Raises:
-        StartupError: There is none.
+        StartupError: No Redis answers there.
     """
     commands = connect_to(settings.redis_url or EmbeddedRedis(settings.data_dir).url, keyspace.CLIENT_NAME)
     try:
@@ -91,7 +95,7 @@ async def open_relay(settings: Settings) -> AsyncIterator[Relay]:
             f"start one there, or set OBSCURA_REDIS_URL ({error})"
         ) from error
     try:
-        yield Relay(commands, settings)
+        yield AdminConnection(commands, settings)
     finally:
         await commands.stop()
 

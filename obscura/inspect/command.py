@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from obscura.errors import ObscuraError
-from obscura.inspect.admin_connection import AccountRef, By, Relay, open_relay
+from obscura.inspect.admin_connection import AccountRef, AdminConnection, By, open_admin_connection
 from obscura.inspect.report import Answer, as_json, as_table
 from obscura.settings.loading import load
 from obscura.settings.model import Settings
@@ -37,9 +37,9 @@ like an id is one, unless --by says otherwise.
   --yes              do not ask before the last two
 """
 
-_OF_A_USER = {"user", "inbox", "sessions", "end-sessions", "delete-user"}
-_OF_ALL = {"nodes", "stats"}
-_CHANGES = {"end-sessions": "log out everywhere", "delete-user": "delete for good"}
+_USER_COMMANDS = {"user", "inbox", "sessions", "end-sessions", "delete-user"}
+_GLOBAL_COMMANDS = {"nodes", "stats"}
+_CONFIRMED_COMMANDS = {"end-sessions": "log out everywhere", "delete-user": "delete for good"}
 
 _OWN_FLAGS = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
 _OWN_FLAGS.add_argument("--by", choices=("name", "id"))
@@ -82,8 +82,8 @@ def inspect(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         return 2
     try:
         settings = load(request.flags, environ)
-        if request.command in _CHANGES and not request.confirmed:
-            _confirm(request.command, asyncio.run(_find(settings, request)))
+        if request.command in _CONFIRMED_COMMANDS and not request.confirmed:
+            _confirm(request.command, asyncio.run(_find_account(settings, request)))
         answer = asyncio.run(_ask(settings, request))
     except (ObscuraError, KeyboardInterrupt) as error:
         print(f"obscura: {error or 'stopped'}", file=sys.stderr)
@@ -95,11 +95,11 @@ def inspect(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 def _parse(argv: Sequence[str]) -> _Request | None:
     command, *rest = [*argv, ""]
     user = ""
-    if command in _OF_A_USER:
+    if command in _USER_COMMANDS:
         user, *rest = rest
         if user in {"", "--by", "--json", "--yes"}:
             return None
-    elif command not in _OF_ALL:
+    elif command not in _GLOBAL_COMMANDS:
         return None
     try:
         own, flags = _OWN_FLAGS.parse_known_args([word for word in rest if word])
@@ -108,49 +108,50 @@ def _parse(argv: Sequence[str]) -> _Request | None:
     return _Request(command, user, own.by, flags, own.json, own.yes)
 
 
-def _confirm(command: str, subject: AccountRef) -> None:
+def _confirm(command: str, account: AccountRef) -> None:
     """Have the operator type the user's name, or their id; outside the event loop, so that Ctrl-C works.
 
     Raises:
         ObscuraError: Something else was typed.
     """
-    expected = subject.username or str(subject.user_id)
-    print(f"{_CHANGES[command]}: {expected} ({subject.user_id})", file=sys.stderr)
+    expected = account.username or str(account.user_id)
+    print(f"{_CONFIRMED_COMMANDS[command]}: {expected} ({account.user_id})", file=sys.stderr)
     print("Type the name to go on: ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().rstrip("\n") != expected:
         raise ObscuraError("nothing was changed")
 
 
-async def _find(settings: Settings, request: _Request) -> AccountRef:
-    async with open_relay(settings) as relay:
-        return await relay.find(request.user, request.by)
+async def _find_account(settings: Settings, request: _Request) -> AccountRef:
+    async with open_admin_connection(settings) as connection:
+        return await connection.find(request.user, request.by)
 
 
 async def _ask(settings: Settings, request: _Request) -> Answer:
-    async with open_relay(settings) as relay:
+    async with open_admin_connection(settings) as connection:
         if request.command == "nodes":
-            return await relay.inspection.nodes()
+            return await connection.inspection.nodes()
         if request.command == "stats":
-            return await relay.inspection.server()
+            return await connection.inspection.server()
         if request.command == "delete-user":
-            return await _delete(relay, await relay.find(request.user, request.by))
-        return await _about(relay, request.command, await relay.find_account(request.user, request.by))
+            return await _delete(connection, await connection.find(request.user, request.by))
+        return await _answer_about(connection, request.command, await connection.find_account(request.user, request.by))
 
 
-async def _about(relay: Relay, command: str, subject: AccountRef) -> Answer:
+async def _answer_about(connection: AdminConnection, command: str, account: AccountRef) -> Answer:
     match command:
         case "inbox":
-            return await relay.inspection.inbox(subject.user_id)
+            return await connection.inspection.inbox(account.user_id)
         case "sessions":
-            return await relay.inspection.sessions(subject.user_id)
+            return await connection.inspection.sessions(account.user_id)
         case "end-sessions":
-            return SessionsEnded(subject.user_id, subject.username, await relay.removal.end_sessions(subject.user_id))
-    account = await relay.inspection.account(subject.user_id)
-    if account is None:
+            ended = await connection.administration.end_sessions(account.user_id)
+            return SessionsEnded(account.user_id, account.username, ended)
+    summary = await connection.inspection.account(account.user_id)
+    if summary is None:
         raise ObscuraError("the user was deleted a moment ago")
-    return account
+    return summary
 
 
-async def _delete(relay: Relay, subject: AccountRef) -> UserDeleted:
-    await relay.removal.delete_account(subject.user_id, subject.username)
-    return UserDeleted(subject.user_id, subject.username, deleted=True)
+async def _delete(connection: AdminConnection, account: AccountRef) -> UserDeleted:
+    await connection.administration.delete_account(account.user_id, account.username)
+    return UserDeleted(account.user_id, account.username, deleted=True)

@@ -10,10 +10,14 @@ same call finishes what was begun:
    before, the next registration of it frees it
 """
 
+import secrets
+from typing import Self
 from uuid import UUID
 
+from obscura.crypto.tokens import AccessTokens
 from obscura.errors import Unavailable
-from obscura.services.sessions import Sessions
+from obscura.services.sessions import SessionOptions, Sessions
+from obscura.settings.model import Settings
 from obscura.store.accounts import AccountStore
 from obscura.store.messages import MessageStore
 from obscura.store.sessions import SessionStore
@@ -29,6 +33,17 @@ class AccountAdministration:
         self._session_store = session_store
         self._messages = messages
         self._sessions = sessions
+
+    @classmethod
+    def from_settings(
+        cls, settings: Settings, accounts: AccountStore, session_store: SessionStore, messages: MessageStore
+    ) -> Self:
+        """Make one for a process that serves nobody."""
+        # Sessions are only ended here: no token is signed or checked, so any secret does.
+        secret = secrets.token_hex()
+        tokens = AccessTokens([secret], settings.access_token_ttl_secs)
+        sessions = Sessions(session_store, tokens, SessionOptions.from_settings(settings, secret))
+        return cls(accounts, session_store, messages, sessions)
 
     async def end_sessions(self, user_id: UUID) -> int:
         """End every session of an account, with its sockets and access tokens; returns how many there were.

@@ -57,7 +57,6 @@ LEFT_OVER: set[tuple[str, str]] = {
     ("bench.scenarios.echo", "v1"),
     ("client.http", "bench"),
     ("client.websocket", "bench"),
-    ("inspect.admin_connection", "crypto"),
 }
 
 # What a handler may share with others: never another handler.

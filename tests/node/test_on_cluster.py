@@ -8,7 +8,7 @@ from uuid import UUID
 import aiohttp
 import pytest
 
-from obscura.inspect.admin_connection import open_relay
+from obscura.inspect.admin_connection import open_admin_connection
 from obscura.node.node import Node
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import Api
@@ -87,18 +87,18 @@ async def test_an_operator_sees_all_of_it(
     await alice.deliver(bob, b"hello")
     settings = nodes[0]._settings.model_copy(update={"data_dir": tmp_path})
     assert settings.jwt_secret == (JWT_SECRET,)
-    async with open_relay(settings) as relay:
-        server = await relay.inspection.server()
+    async with open_admin_connection(settings) as connection:
+        server = await connection.inspection.server()
         assert (server.masters, server.nodes) == (3, 2)
         assert server.accounts >= 2
-        assert [node.listening for node in await relay.inspection.nodes()] == [True, True]
-        assert (await relay.inspection.inbox(UUID(bob.id))).messages == 1
-        subject = await relay.find(bob.name)
-        assert str(subject.user_id) == bob.id
+        assert [node.listening for node in await connection.inspection.nodes()] == [True, True]
+        assert (await connection.inspection.inbox(UUID(bob.id))).messages == 1
+        account = await connection.find(bob.name)
+        assert str(account.user_id) == bob.id
         socket = await bob.connect()
-        assert await relay.removal.end_sessions(subject.user_id) == 1
+        assert await connection.administration.end_sessions(account.user_id) == 1
         assert await socket.close_code() == 4003
-        await relay.removal.delete_account(subject.user_id, subject.username)
+        await connection.administration.delete_account(account.user_id, account.username)
         assert (await alice.send(bob, b"too late")).status == 404
 
 
