@@ -11,6 +11,7 @@ import pytest
 
 from obscura.node.node import Node
 from obscura.settings.model import Settings
+from tests.support import fork_server
 from tests.support.client import Api
 from tests.support.limits import NO_LIMITS
 from tests.support.redis import RedisServer
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
 JWT_SECRET = "a secret of the tests that is long enough"
 
 StartNode = Callable[..., Awaitable[Node]]
+
+
+def pytest_sessionstart() -> None:
+    fork_server.install()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    fork_server.is_enabled = item.get_closest_marker("real_start") is None
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -75,6 +75,7 @@ async def short_run(node: Node, scenario: str, *arguments: str) -> dict[str, Any
     return run.result
 
 
+@pytest.mark.real_start
 async def test_send_counts_every_201(node: Node) -> None:
     """As many messages are sent as are answered; nobody takes them."""
     result = await short_run(node, "send")
@@ -280,6 +281,7 @@ async def test_the_json_and_the_plot_hold_what_the_table_says(node: Node, tmp_pa
     assert "<script" not in plot.read_text().replace('<script type="text/javascript">window.pygal', "")
 
 
+@pytest.mark.real_start
 async def test_no_token_shows(node: Node) -> None:
     """Neither the output nor the process list tells one."""
     run = asyncio.create_task(bench("relay", "--url", url(node), *SHORT, "--duration", "2"))
@@ -294,6 +296,7 @@ async def test_no_token_shows(node: Node) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.real_start
 async def test_no_process_outlives_the_command(node: Node, number: signal.Signals) -> None:
     """However the command ends, its load ends with it."""
     command = (sys.executable, "-m", "obscura", "bench", "idle", "--url", url(node), *SHORT, "--duration", "600")

@@ -150,6 +150,7 @@ def is_listening(port: int) -> bool:
         return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
+@pytest.mark.real_start
 def test_it_starts_with_nothing_configured(folder: Path, run: Run) -> None:
     """A few lines say where it listens, where the data is, and how to look inside."""
     command = run("serve", OBSCURA_DATA_DIR="").until_started()
@@ -172,6 +173,7 @@ def test_a_signal_stops_it_cleanly(folder: Path, run: Run, number: signal.Signal
 
 
 @several
+@pytest.mark.real_start
 def test_ctrl_c_goes_to_the_node_alone(folder: Path, run: Run, workers: str) -> None:
     """A terminal signals the whole process group; Redis does not end before the node has stopped."""
     command = run("serve", OBSCURA_WORKERS=workers).until_started()
@@ -323,6 +325,7 @@ def test_an_unknown_setting_is_refused(run: Run) -> None:
 
 
 @pytest.mark.parametrize("program", [OBSCURA, SCRIPT], ids=["module", "script"])
+@pytest.mark.real_start
 def test_help_lists_every_setting(run: Run, program: tuple[str, ...]) -> None:
     """By flag, variable and default; `python -m obscura` and `obscura` are the same command."""
     command = run("serve", "--help", program=program)
@@ -336,6 +339,7 @@ def test_help_lists_every_setting(run: Run, program: tuple[str, ...]) -> None:
     assert max(map(len, command.output.splitlines())) <= 80
 
 
+@pytest.mark.real_start
 def test_it_tells_its_version(run: Run) -> None:
     """By name and number."""
     command = run("--version")

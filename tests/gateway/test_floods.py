@@ -24,6 +24,7 @@ async def served(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[Ser
         yield served
 
 
+@pytest.mark.real_start
 async def test_heads_that_are_too_long_leave_nothing_behind(served: Served) -> None:
     """200 heads of a megabyte, ten at a time: each is refused, and what comes behind the refused part is not kept."""
     request = b"GET / HTTP/1.1\r\nHost: relay\r\nX-Long: " + b"a" * 1_000_000 + b"\r\n\r\n"
@@ -34,6 +35,7 @@ async def test_heads_that_are_too_long_leave_nothing_behind(served: Served) -> N
     assert served.resident_bytes - before < 25_000_000
 
 
+@pytest.mark.real_start
 async def test_a_kept_connection_keeps_no_answer(served: Served) -> None:
     """Each of 300 has asked for the longest document there is, and stays: none holds a copy of it."""
     request = b"GET /openapi.yaml HTTP/1.1\r\nHost: relay\r\n\r\n"

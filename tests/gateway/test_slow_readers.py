@@ -45,6 +45,7 @@ async def served(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[Ser
         yield served
 
 
+@pytest.mark.real_start
 async def test_clients_that_read_nothing_cost_a_bounded_amount_of_memory(
     served: Served, session: aiohttp.ClientSession
 ) -> None:

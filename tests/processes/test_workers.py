@@ -284,6 +284,7 @@ async def test_the_standard_limit_holds_for_all_workers(start: StartServed, fres
     assert sum(is_refused(answer) for answer in answers) == TRIES - 5
 
 
+@pytest.mark.real_start
 async def test_no_secret_shows_in_a_process(start: StartServed) -> None:
     """Workers have neither settings nor secrets in their command line and their environment."""
     password = "hush-hush-hush"
@@ -293,6 +294,7 @@ async def test_no_secret_shows_in_a_process(start: StartServed) -> None:
             assert not any(word in about(pid, name) for word in (JWT_SECRET, password, "OBSCURA_", "redis.sock")), name
 
 
+@pytest.mark.real_start
 async def test_inspect_works_beside_a_node_of_several_processes(start: StartServed, short_dir: Path) -> None:
     """It finds the embedded Redis, and each process on it."""
     await start(redis_url=None, jwt_secret=None)
