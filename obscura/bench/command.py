@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from obscura.bench.errors import BenchError
 from obscura.bench.options import UsageError, parse
 
-_NEEDED = ("hdrh", "pygal")  # packages of the extra
+_NEEDED = ("hdrh", "httptools", "pygal")  # packages of the extra
 
 
 def bench(argv: Sequence[str]) -> int:

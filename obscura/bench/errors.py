@@ -5,7 +5,3 @@ from obscura.errors import ObscuraError
 
 class BenchError(ObscuraError):
     """The bench ends without a figure; the text is one sentence for the reader."""
-
-
-class ExchangeError(Exception):
-    """One request or socket failed; the text names the kind, and is counted by it."""

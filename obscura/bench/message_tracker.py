@@ -4,10 +4,8 @@ import asyncio
 import os
 from dataclasses import dataclass
 
-from google.protobuf.message import DecodeError
-
-from obscura.bench.errors import ExchangeError
-from obscura.v1.obscura_pb2 import WebSocketFrame
+from obscura.client import frames
+from obscura.client.errors import ExchangeError
 
 _ACCEPTED, _DELIVERED, _ACKED = 1, 2, 4
 _MARKER = 8  # no message of the run, but the last one of the audit
@@ -64,8 +62,7 @@ class MessageTracker:
     def __init__(self, size_bytes: int) -> None:
         self._tag = os.urandom(_TAG_BYTES)
         self._padding = bytes(size_bytes - _TAG_BYTES - _NUMBER_BYTES)
-        content_bytes = _varint(size_bytes)
-        self._body_start = b"\x08\x02\x12" + content_bytes + self._tag  # EncryptedMessage: type 2, content
+        self._body_start = frames.message_start(size_bytes) + self._tag
         self._starts: list[float] = []
         self._states = bytearray()
         self._waiting: dict[int, asyncio.Future[None]] = {}
@@ -103,10 +100,7 @@ class MessageTracker:
         Raises:
             ExchangeError: It is no frame of the protocol, or its message was changed on the way.
         """
-        try:
-            parsed = WebSocketFrame.FromString(frame)
-        except DecodeError:
-            raise ExchangeError("frame is no WebSocketFrame") from None
+        parsed = frames.parse(frame)
         if parsed.WhichOneof("payload") != "envelope":
             return None
         content = parsed.envelope.message.content
@@ -174,13 +168,3 @@ class MessageTracker:
 def _give_up(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_exception(ExchangeError("not delivered in time"))
-
-
-def _varint(number: int) -> bytes:
-    """A protobuf varint."""
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)

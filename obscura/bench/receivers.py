@@ -3,21 +3,16 @@
 import asyncio
 from collections.abc import Callable
 
-from obscura.bench.errors import ExchangeError
 from obscura.bench.message_tracker import MessageTracker, Received
 from obscura.bench.recorder import now
 from obscura.bench.scenario_context import ScenarioContext
 from obscura.bench.sender import Sender
-from obscura.client.websocket import WebSocket, frame
+from obscura.client.errors import ExchangeError
+from obscura.client.frames import ack
+from obscura.client.websocket import WebSocket
 
-_ACK_START = b"\x5a\x26\x0a\x24"  # WebSocketFrame: field 11 of 38 bytes; AckMessage: field 1 of 36, a UUID's text
 _POLL_SECS = 0.02
 _AT_ONCE = 100
-
-
-def ack(envelope_id: str) -> bytes:
-    """A frame that acknowledges an envelope, ready to be written."""
-    return frame(_ACK_START + envelope_id.encode())
 
 
 class Receivers:

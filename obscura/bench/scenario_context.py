@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Protocol
 
-from obscura.bench.errors import ExchangeError
 from obscura.bench.message_tracker import MessageCounts
 from obscura.bench.options import Options
 from obscura.bench.recorder import Recorder, Window, now
 from obscura.bench.users import User
+from obscura.client.errors import ExchangeError
 from obscura.client.http import HttpConnection, Traffic
 from obscura.client.target import Target
 from obscura.client.websocket import WebSocket

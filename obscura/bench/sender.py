@@ -2,7 +2,7 @@
 
 from obscura.bench.message_tracker import MessageTracker
 from obscura.bench.scenario_context import ScenarioContext
-from obscura.client.http import HttpConnection, head
+from obscura.client.http import HttpConnection, bearer, request_head
 
 
 class Sender:
@@ -25,6 +25,6 @@ class Sender:
             users = self._context.users
             sender = users[(recipient + 1) % len(users)]
             path = f"/v1/messages/{users[recipient].id}"
-            kind = "application/x-protobuf"
-            self._heads[key] = head("POST", path, http.target, self._tracker.body_bytes, sender.token, kind)
+            headers = bearer(sender.token) | {"Content-Type": "application/x-protobuf"}
+            self._heads[key] = request_head(http.target, "POST", path, self._tracker.body_bytes, headers)
         return self._heads[key]

@@ -1,7 +1,6 @@
 """The users of a bench: registered for it, read from a file, or fake ones for a bare server."""
 
 import asyncio
-import base64
 import json
 import secrets
 import time
@@ -11,9 +10,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from obscura.bench.errors import BenchError, ExchangeError
-from obscura.client.device_keys import device_keys
-from obscura.client.http import HttpConnection, head
+from obscura.bench.errors import BenchError
+from obscura.client.device_keys import Device, one_time_keys
+from obscura.client.errors import ExchangeError
+from obscura.client.http import HttpConnection, json_request
+from obscura.client.tokens import claims_of
 
 ONE_TIME_KEYS = 100
 _MAX_REGISTRATIONS_AT_ONCE = 8
@@ -39,7 +40,7 @@ class Registrar:
     """Registers users, all with the same device's keys."""
 
     def __init__(self) -> None:
-        self._keys = device_keys(ONE_TIME_KEYS)
+        self._keys = Device().takeover(1, one_time_keys(1, ONE_TIME_KEYS))
 
     async def register(self, http: HttpConnection, lasts_secs: float = 0) -> User:
         """Make an account whose token is good for ``lasts_secs`` more seconds.
@@ -49,8 +50,8 @@ class Registrar:
             BenchError: Its tokens do not last that long.
         """
         name, password = f"bench-{secrets.token_hex(10)}", secrets.token_urlsafe(18)
-        body = json.dumps(self._keys | {"username": name, "password": password}).encode()
-        request = head("POST", "/v1/users", http.target, len(body), kind="application/json") + body
+        body = self._keys | {"username": name, "password": password}
+        request = json_request(http.target, "POST", "/v1/users", body)
         answer = (await http.exchange(request)).expect(201).json()
         if answer.get("expiresAt", float("inf")) < time.time() + lasts_secs:
             raise BenchError(
@@ -63,9 +64,8 @@ class Registrar:
 def user_id(answer: dict[str, Any]) -> str:
     """The ``sub`` claim of the token in an answer; `ExchangeError` if there is none."""
     try:
-        claims = answer["token"].split(".")[1]
-        return str(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["sub"])
-    except (KeyError, IndexError, ValueError, AttributeError, TypeError):
+        return str(claims_of(answer["token"])["sub"])
+    except (KeyError, ValueError, AttributeError):
         raise ExchangeError("answer holds no access token") from None
 
 

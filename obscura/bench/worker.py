@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from obscura.bench.cpus import pin
-from obscura.bench.errors import BenchError, ExchangeError
+from obscura.bench.errors import BenchError
 from obscura.bench.message_tracker import MessageCounts
 from obscura.bench.options import Options
 from obscura.bench.recorder import Interval, Window, now
 from obscura.bench.registry import SCENARIOS, load
 from obscura.bench.scenario_context import Scenario, ScenarioContext
 from obscura.bench.users import User, fake_users, register_all
+from obscura.client.errors import ExchangeError
 
 _new_loop = asyncio.new_event_loop
 try:

@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from obscura.bench.cpus import format_cpus, parse_cpus
-from obscura.bench.errors import ExchangeError
 from obscura.bench.histogram import Latencies
 from obscura.bench.message_tracker import MessageCounts, MessageTracker
 from obscura.bench.options import parse
 from obscura.bench.recorder import Recorder, Window, now
 from obscura.bench.scenario_context import Schedule
-from obscura.client.http import HttpConnection, Traffic, head
+from obscura.client.errors import ExchangeError
+from obscura.client.http import HttpConnection, Traffic, request_head
 from obscura.client.target import Target
 from obscura.client.websocket import WebSocket, frame
 from obscura.v1.obscura_pb2 import EncryptedMessage, Envelope, WebSocketFrame
@@ -69,7 +69,7 @@ async def test_an_answer_is_read_however_it_arrives(raw: bytes, status: int, bod
         async with serving(answering(*parts)) as target:
             http = HttpConnection(target, Traffic(), 5)
             for _ in range(2):
-                reply = await http.exchange(head("GET", "/", target, 0))
+                reply = await http.exchange(request_head(target, "GET", "/"))
                 assert (reply.status, reply.body) == (status, body)
             http.close()
 
@@ -85,7 +85,7 @@ async def test_a_wrong_answer_has_its_kind(handler: Handler, kind: str) -> None:
     async with serving(handler) as target:
         http = HttpConnection(target, Traffic(), 0.2)
         with pytest.raises(ExchangeError, match=kind):
-            await http.exchange(head("GET", "/", target, 0))
+            await http.exchange(request_head(target, "GET", "/"))
         http.close()
 
 
@@ -100,7 +100,7 @@ async def test_a_connection_that_was_closed_opens_again() -> None:
     async with serving(once) as target:
         http = HttpConnection(target, Traffic(), 5)
         for _ in range(3):
-            assert (await http.exchange(head("GET", "/", target, 0))).status == 200
+            assert (await http.exchange(request_head(target, "GET", "/"))).status == 200
         http.close()
 
 
@@ -114,7 +114,7 @@ async def test_messages_are_put_together_from_frames_in_pieces() -> None:
     """Fragments, a ping in between, and bytes that arrive one at a time."""
     received: list[bytes] = []
     socket = WebSocket(Traffic(), lambda _socket, messages: received.extend(messages))
-    socket._upgraded.set_result(None)
+    socket._is_upgraded = True
     raw = server_frame(0x82, b"whole") + server_frame(0x02, b"in ") + server_frame(0x89, b"?")
     raw += server_frame(0x80, b"parts") + server_frame(0x82, bytes(300))
     for byte in one_by_one(raw):

@@ -2,10 +2,10 @@
 
 import os
 
-from obscura.bench.errors import ExchangeError
 from obscura.bench.recorder import now
 from obscura.bench.scenario_context import ScenarioContext
-from obscura.client.http import HttpConnection, head
+from obscura.client.errors import ExchangeError
+from obscura.client.http import HttpConnection, bearer, request_head
 
 
 class Attachments:
@@ -28,14 +28,14 @@ class Attachments:
         return None
 
     async def operate(self, http: HttpConnection, turn: int, started: float) -> None:
-        token = self._context.users[turn % len(self._context.users)].token
+        headers = bearer(self._context.users[turn % len(self._context.users)].token)
         content = turn.to_bytes(8, "big") + self._content[8:]  # no two are the same
-        kind = "application/octet-stream"
-        upload = head("POST", "/v1/attachments", http.target, len(content), token, kind) + content
+        kind = {"Content-Type": "application/octet-stream"}
+        upload = request_head(http.target, "POST", "/v1/attachments", len(content), headers | kind) + content
         answer = (await http.exchange(upload)).expect(201).json()
         self._context.recorder.completed("upload", started)
         started = now()
-        download = head("GET", f"/v1/attachments/{answer.get('id')}", http.target, 0, token)
+        download = request_head(http.target, "GET", f"/v1/attachments/{answer.get('id')}", headers=headers)
         if (await http.exchange(download)).expect(200).body != content:
             raise ExchangeError("attachment was changed")
         self._context.recorder.completed("download", started)

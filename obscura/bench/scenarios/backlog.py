@@ -2,13 +2,14 @@
 
 import asyncio
 
-from obscura.bench.errors import BenchError, ExchangeError
+from obscura.bench.errors import BenchError
 from obscura.bench.message_tracker import MessageCounts, MessageTracker
 from obscura.bench.receivers import Receivers
 from obscura.bench.recorder import now
 from obscura.bench.scenario_context import ScenarioContext
 from obscura.bench.sender import Sender
 from obscura.bench.users import advice
+from obscura.client.errors import ExchangeError
 
 
 class Backlog:

@@ -1,10 +1,10 @@
 """`bundles`: pre-key bundles are fetched; who has no one-time key left makes room for a new user."""
 
-from obscura.bench.errors import ExchangeError
 from obscura.bench.recorder import now
 from obscura.bench.scenario_context import ScenarioContext
 from obscura.bench.users import Registrar
-from obscura.client.http import HttpConnection, head
+from obscura.client.errors import ExchangeError
+from obscura.client.http import HttpConnection, request_head
 
 _FIELDS = {"registrationId", "identityKey", "signedPreKey"}
 
@@ -36,7 +36,7 @@ class Bundles:
     async def operate(self, http: HttpConnection, turn: int, started: float) -> None:
         index = turn % len(self._users)
         user = self._users[index]
-        answer = (await http.exchange(head("GET", f"/v1/keys/{user.id}", http.target, 0))).expect(200).json()
+        answer = (await http.exchange(request_head(http.target, "GET", f"/v1/keys/{user.id}"))).expect(200).json()
         if not answer.keys() >= _FIELDS:
             raise ExchangeError("bundle is not whole")
         self._context.recorder.completed("fetch", started)

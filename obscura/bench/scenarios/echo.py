@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import deque
-from uuid import uuid4
 
-from obscura.bench.errors import BenchError, ExchangeError
+from obscura.bench.errors import BenchError
 from obscura.bench.message_tracker import MessageCounts, MessageTracker
 from obscura.bench.recorder import now
 from obscura.bench.scenario_context import ScenarioContext
+from obscura.client.errors import ExchangeError
+from obscura.client.frames import envelope
 from obscura.client.websocket import WebSocket, frame
-from obscura.v1.obscura_pb2 import EncryptedMessage, Envelope, WebSocketFrame
 
 _IN_FLIGHT = 16  # frames of a socket: as a relay pushes a backlog, the server is never to wait for the client
 
@@ -21,7 +21,7 @@ class Echo:
 
     def __init__(self, context: ScenarioContext) -> None:
         self._context = context
-        self._payload = _envelope(context.options.size_bytes_for("echo"))
+        self._payload = envelope(MessageTracker(context.options.size_bytes_for("echo")).body(0))
         self._frame = frame(self._payload)
         self._starts: dict[WebSocket, deque[float]] = {}
         self._counts = MessageCounts(delivered=0)
@@ -67,10 +67,3 @@ class Echo:
             self._context.recorder.completed("echo", starts.popleft())
         if now() < self._context.recorder.window.until:
             self._send(socket, len(messages))
-
-
-def _envelope(size_bytes: int) -> bytes:
-    body = MessageTracker(size_bytes).body(0)
-    envelope = Envelope(id=str(uuid4()), source_user_id=str(uuid4()), timestamp=1 << 40)
-    envelope.message.CopyFrom(EncryptedMessage.FromString(body))
-    return WebSocketFrame(envelope=envelope).SerializeToString()

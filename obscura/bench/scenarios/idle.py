@@ -3,9 +3,10 @@
 import asyncio
 from itertools import count
 
-from obscura.bench.errors import BenchError, ExchangeError
+from obscura.bench.errors import BenchError
 from obscura.bench.scenario_context import ScenarioContext, Schedule
 from obscura.bench.users import advice
+from obscura.client.errors import ExchangeError
 from obscura.client.websocket import WebSocket
 
 FIRST = 100  # sockets opened before the clock starts: they bring in pages that all others share

@@ -1,11 +1,10 @@
 """`login`: users log in with their passwords."""
 
-import json
-
-from obscura.bench.errors import BenchError, ExchangeError
+from obscura.bench.errors import BenchError
 from obscura.bench.scenario_context import ScenarioContext
 from obscura.bench.users import user_id
-from obscura.client.http import HttpConnection, head
+from obscura.client.errors import ExchangeError
+from obscura.client.http import HttpConnection, json_request
 
 
 class Login:
@@ -29,8 +28,8 @@ class Login:
 
     async def operate(self, http: HttpConnection, turn: int, started: float) -> None:
         user = self._context.users[turn % len(self._context.users)]
-        body = json.dumps({"username": user.name, "password": user.password}).encode()
-        request = head("POST", "/v1/sessions", http.target, len(body), kind="application/json") + body
+        body = {"username": user.name, "password": user.password}
+        request = json_request(http.target, "POST", "/v1/sessions", body)
         answer = (await http.exchange(request)).expect(200).json()
         if user_id(answer) != user.id:
             raise ExchangeError("logged in as somebody else")
