@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from obscura.gateway.acks import AckBatcher
+from obscura.gateway.ack_batcher import AckBatcher
 from obscura.services.keys import Keys
 from obscura.services.messages import Messages
 from obscura.settings.model import Settings

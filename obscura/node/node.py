@@ -16,7 +16,7 @@ from obscura.crypto.tokens import AccessTokens
 from obscura.data_dir import load_or_create_jwt_secret
 from obscura.embedded_redis.server import EmbeddedRedis
 from obscura.errors import StartupError, StoreUnavailable
-from obscura.gateway.acks import AckBatcher
+from obscura.gateway.ack_batcher import AckBatcher
 from obscura.gateway.gap_recovery import GapRecovery
 from obscura.gateway.hub import Hub
 from obscura.gateway.options import SocketContext, SocketOptions

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from obscura.errors import StoreUnavailable
-from obscura.gateway.acks import Ack, AckBatcher
+from obscura.gateway.ack_batcher import Ack, AckBatcher
 from obscura.model.message_ids import EntryId
 from tests.support.waiting import eventually
 
