@@ -6,6 +6,8 @@ from aiohttp import web
 
 from obscura.api.requests import AUTHENTICATE
 from obscura.errors import Unauthorized
+from obscura.gateway.admission import Caller
+from obscura.gateway.formats.frames_0_3 import Frames03
 from obscura.gateway.server import Gateway
 from obscura.http.client_address import CLIENT_OF
 from obscura.http.route import Route
@@ -21,7 +23,8 @@ async def open_gateway(request: web.Request) -> web.StreamResponse:
         raise Unauthorized("Missing token")
     claims = request.app[AUTHENTICATE](token)
     client = request.app[CLIENT_OF](request)
-    return await request.app[GATEWAY].serve(request, claims.user_id, claims.session_id, client)
+    caller = Caller(claims.user_id, claims.user_id, claims.session_id, client)
+    return await request.app[GATEWAY].serve(request, caller, Frames03)
 
 
 ROUTES = (Route("GET", "/v1/gateway", open_gateway),)

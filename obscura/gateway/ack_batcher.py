@@ -1,4 +1,4 @@
-"""Acknowledgements on their way to the store: gathered per user, written by count and by time.
+"""Acks on their way to the store: gathered per inbox, written by count and by time.
 
 An ack that was added is written sooner or later whatever happens to its socket or to
 Redis, as long as the process lives; a graceful stop waits for it.
@@ -10,24 +10,24 @@ from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 from obscura.errors import StoreUnavailable
+from obscura.model.acks import Ack
 from obscura.model.message_ids import EntryId
 from obscura.observability.metrics.delivery import ACK_WRITE_FAILURES
 from obscura.settings.model import Settings
+from obscura.tasks import end_tasks
 
 log = logging.getLogger(__name__)
 
 _RETRY_SECS = 0.2
 _MAX_PER_WRITE = 500  # a larger batch would keep Redis from everybody else for too long
 
-Ack = tuple[EntryId, int | None]  # with the size of the message's body, if that is known
-
 
 class AckBatcher:
     """The acks of all sockets of this process.
 
     Args:
-        write: Removes entries from a user's inbox, given in its order; safe to repeat.
-        batch_size: With this many waiting for a user they are written at once.
+        write: Removes entries from the inbox of an address, given in its order; safe to repeat.
+        batch_size: With this many waiting for an inbox they are written at once.
         interval_secs: None waits longer than this, as long as Redis answers.
     """
 
@@ -37,7 +37,7 @@ class AckBatcher:
         self._write = write
         self._batch_size = batch_size
         self._interval_secs = interval_secs
-        self._waiting: dict[UUID, dict[EntryId, int | None]] = {}
+        self._waiting: dict[UUID, dict[EntryId, Ack]] = {}
         self._writers: dict[UUID, asyncio.Task[bool]] = {}
         self._timer: asyncio.Task[None] | None = None
 
@@ -54,57 +54,54 @@ class AckBatcher:
             while not await self.flush_all():  # noqa: ASYNC110  Redis sends no event when it is back
                 await asyncio.sleep(_RETRY_SECS)
         finally:
-            tasks = [task for task in (self._timer, *self._writers.values()) if task is not None]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_tasks(self._timer, *self._writers.values())
 
     @property
     def waiting(self) -> int:
         """How many are not written yet."""
         return sum(map(len, self._waiting.values()))
 
-    def add(self, user_id: UUID, entry: EntryId, size: int | None = None) -> int:
-        """Take an ack, with the size of the message's body if that is known; returns how many of this user wait now."""
-        waiting = self._waiting.get(user_id)
+    def add(self, address_id: UUID, ack: Ack) -> int:
+        """Take an ack; returns how many of this inbox wait now."""
+        waiting = self._waiting.get(address_id)
         if waiting is None:
-            waiting = self._waiting[user_id] = {}
-        waiting[entry] = size
+            waiting = self._waiting[address_id] = {}
+        waiting[ack.entry] = ack
         # At every multiple, not at each one past the first: while Redis is away those wait for the timer.
-        if len(waiting) % self._batch_size == 0 and user_id not in self._writers:
-            self._start_writer(user_id)
+        if len(waiting) % self._batch_size == 0 and address_id not in self._writers:
+            self._start_writer(address_id)
         return len(waiting)
 
-    async def flush(self, user_id: UUID) -> bool:
-        """Write all acks of a user that were added before; those added meanwhile delay it no further.
+    async def flush(self, address_id: UUID) -> bool:
+        """Write all acks of an inbox that were added before; those added meanwhile delay it no further.
 
         False: Redis is away; they stay, and are tried again.
         """
-        under_way = self._writers.get(user_id)
+        under_way = self._writers.get(address_id)
         if under_way is not None and not await asyncio.shield(under_way):
             return False
-        if user_id not in self._waiting:
+        if address_id not in self._waiting:
             return True
-        return await asyncio.shield(self._writers.get(user_id) or self._start_writer(user_id))
+        return await asyncio.shield(self._writers.get(address_id) or self._start_writer(address_id))
 
     async def flush_all(self) -> bool:
         """Write all acks that were added before. False: not all could be written."""
-        users = {*self._waiting, *self._writers}
-        return all(await asyncio.gather(*(self.flush(user_id) for user_id in users)))
+        address_ids = {*self._waiting, *self._writers}
+        return all(await asyncio.gather(*(self.flush(address_id) for address_id in address_ids)))
 
-    def _start_writer(self, user_id: UUID) -> asyncio.Task[bool]:
-        writer = self._writers[user_id] = asyncio.create_task(self._write_waiting(user_id))
+    def _start_writer(self, address_id: UUID) -> asyncio.Task[bool]:
+        writer = self._writers[address_id] = asyncio.create_task(self._write_waiting(address_id))
         return writer
 
-    async def _write_waiting(self, user_id: UUID) -> bool:
-        waiting = self._waiting[user_id]
-        acks = sorted(waiting.items())
+    async def _write_waiting(self, address_id: UUID) -> bool:
+        waiting = self._waiting[address_id]
+        acks = sorted(waiting.values())
         try:
             for first in range(0, len(acks), _MAX_PER_WRITE):
                 batch = acks[first : first + _MAX_PER_WRITE]
-                await self._write(user_id, batch)
-                for entry, _ in batch:
-                    del waiting[entry]
+                await self._write(address_id, batch)
+                for ack in batch:
+                    del waiting[ack.entry]
         except StoreUnavailable:
             ACK_WRITE_FAILURES.inc()
             log.debug("acks wait for Redis")
@@ -114,15 +111,15 @@ class AckBatcher:
             log.exception("acks could not be written")
             return False
         finally:
-            del self._writers[user_id]
+            del self._writers[address_id]
             if not waiting:
-                del self._waiting[user_id]
+                del self._waiting[address_id]
         if len(waiting) >= self._batch_size:  # added meanwhile
-            self._start_writer(user_id)
+            self._start_writer(address_id)
         return True
 
     async def _write_by_time(self) -> None:
         while True:
             await asyncio.sleep(self._interval_secs)
-            for user_id in self._waiting.keys() - self._writers.keys():
-                self._start_writer(user_id)
+            for address_id in self._waiting.keys() - self._writers.keys():
+                self._start_writer(address_id)

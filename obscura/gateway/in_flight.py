@@ -1,51 +1,35 @@
-"""What one connection has had and not acked: the frames of its messages, and what its acks name."""
+"""What one socket was sent and has not acked."""
 
-from typing import NamedTuple
-from uuid import UUID
-
-from obscura.gateway.formats import frames_0_3 as frames
-from obscura.model.message_ids import EntryId, MessageIds
-
-
-class Acked(NamedTuple):
-    """A message that an ack names. `size` is its body's in bytes, None if another connection was sent it."""
-
-    entry: EntryId
-    size: int | None
+from obscura.model.acks import Ack
+from obscura.model.message_ids import EntryId
 
 
 class InFlightMessages:
-    """Args:
-    max_count: More than an inbox holds. Past it the oldest are forgotten, as they are gone from there.
+    """Remembers messages by the id that the socket's format gives them.
+
+    Args:
+        max_count: More than an inbox holds. Past it the oldest are forgotten, as they are gone from there.
     """
 
-    __slots__ = ("_ids", "_max_count", "_pushed")
+    __slots__ = ("_by_id", "_max_count")
 
-    def __init__(self, user_id: UUID, max_count: int) -> None:
-        self._ids = MessageIds(user_id)
+    def __init__(self, max_count: int) -> None:
         self._max_count = max_count
-        self._pushed: dict[str, Acked] = {}  # by message id, in the order of their pushing
+        self._by_id: dict[bytes, Ack] = {}  # in the order of their sending
 
-    def __contains__(self, entry: EntryId) -> bool:
-        return self._ids.encode(entry) in self._pushed
+    def __contains__(self, message_id: bytes) -> bool:
+        return message_id in self._by_id
 
-    def envelope(self, entry: EntryId, sender: bytes, body: bytes) -> bytes:
-        """The WebSocket message of an envelope that is pushed now, and noted as such."""
-        message_id = self._ids.encode(entry)
-        self._pushed[message_id] = Acked(entry, len(body))
-        if len(self._pushed) > self._max_count:
-            del self._pushed[next(iter(self._pushed))]
-        return frames.envelope(message_id, sender, entry.ms, body)
+    def add(self, message_id: bytes, entry: EntryId, body_bytes: int) -> None:
+        """A message is sent now."""
+        self._by_id[message_id] = Ack(entry, body_bytes)
+        if len(self._by_id) > self._max_count:
+            del self._by_id[next(iter(self._by_id))]
 
-    def take(self, message_id: str) -> Acked | None:
-        """What an ack names, which is forgotten with this; None if it is not of this user's inbox."""
-        acked = self._pushed.pop(message_id, None)
-        return self._decode(message_id) if acked is None else acked
+    def pop(self, message_id: bytes) -> Ack | None:
+        """The ack of a message, which is forgotten with this; None if it is not in flight."""
+        return self._by_id.pop(message_id, None)
 
-    def see(self, message_id: str) -> Acked | None:
-        """What an ack names, and nothing is forgotten."""
-        return self._pushed.get(message_id) or self._decode(message_id)
-
-    def _decode(self, message_id: str) -> Acked | None:
-        entry = self._ids.decode(message_id)
-        return None if entry is None else Acked(entry, None)
+    def peek(self, message_id: bytes) -> Ack | None:
+        """The ack of a message, and nothing is forgotten."""
+        return self._by_id.get(message_id)

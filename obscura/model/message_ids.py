@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 from uuid import UUID
 
-_UUID_TEXT = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_UUID_TEXT = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _MIDDLE = slice(13, 28)  # of the text: between milliseconds and sequence
 
 _HASH_BITS = 42
@@ -37,29 +37,29 @@ START = EntryId(0, 0)  # before every entry
 
 
 class MessageIds:
-    """Turns the entry ids of one user's inbox into the UUIDs clients see, and back.
+    """Turns the entry ids of one inbox into the UUIDs that its clients see, and back.
 
-    The UUID is a UUIDv7 of the entry's milliseconds, 42 bits of a hash of the
-    recipient's id and the entry's 32-bit sequence number, so an ack needs no index:
-    a UUID that was never this user's decodes to None.
+    The UUID is a UUIDv7 of the entry's milliseconds, 42 bits of a hash of the id of the
+    inbox's owner and the entry's 32-bit sequence number. So an ack needs no index: a UUID
+    of another inbox decodes to None.
     """
 
     __slots__ = ("_middle",)
 
-    def __init__(self, user_id: UUID) -> None:
-        digest = blake2b(user_id.bytes, digest_size=6, person=b"obscura-msgid").digest()
+    def __init__(self, address_id: UUID) -> None:
+        digest = blake2b(address_id.bytes, digest_size=6, person=b"obscura-msgid").digest()
         hashed = int.from_bytes(digest, "big") >> (48 - _HASH_BITS)
         version = _VERSION_7 | hashed >> _LOW_HASH_BITS
         variant = _VARIANT | hashed & ((1 << _LOW_HASH_BITS) - 1)
-        self._middle = f"-{version:04x}-{variant >> 16:04x}-{variant & 0xFFFF:04x}"
+        self._middle = b"-%04x-%04x-%04x" % (version, variant >> 16, variant & 0xFFFF)
 
-    def encode(self, entry: EntryId) -> str:
-        """The envelope's id, in canonical text."""
+    def encode(self, entry: EntryId) -> bytes:
+        """The UUID of an entry, in its canonical text."""
         ms, seq = entry
-        return f"{ms >> 16:08x}-{ms & 0xFFFF:04x}{self._middle}{seq:08x}"
+        return b"%08x-%04x%b%08x" % (ms >> 16, ms & 0xFFFF, self._middle, seq)
 
-    def decode(self, message_id: str) -> EntryId | None:
-        """The entry a client names, or None if it is no UUID or not of this inbox."""
+    def decode(self, message_id: bytes) -> EntryId | None:
+        """The entry that a UUID's text names, or None if it is no UUID or not of this inbox."""
         text = message_id.lower()
         if text[_MIDDLE] != self._middle or not _UUID_TEXT.fullmatch(text):
             return None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from obscura.errors import IdempotencyKeyReused, MalformedIdempotencyKey, NotFound, StoreUnavailable
+from obscura.model.acks import Ack
 from obscura.model.message_ids import EntryId
 from obscura.observability.metrics.delivery import (
     MESSAGES_ACKED,
@@ -58,12 +59,8 @@ class Messages:
         """The next page of the inbox, oldest first; expired messages are left out."""
         return await self._store.read(address_id, after, max_count, max_bytes)
 
-    async def acknowledge(self, address_id: UUID, acks: Sequence[tuple[EntryId, int | None]]) -> None:
-        """Remove messages from an inbox. Unknown ones are fine. Safe to repeat.
-
-        Args:
-            acks: Each with the size of the message's body in bytes, if that is known.
-        """
+    async def acknowledge(self, address_id: UUID, acks: Sequence[Ack]) -> None:
+        """Remove messages from an inbox. Unknown ones are fine. Safe to repeat."""
         MESSAGES_ACKED.inc(await self._store.acknowledge(address_id, acks))
 
     async def sweep(self) -> None:

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from obscura.model.acks import Ack
 from obscura.model.message_ids import EntryId
 from obscura.redis_client.commands import CommandExecutor
 from obscura.redis_client.scripts import Scripts
@@ -150,12 +151,8 @@ class MessageStore:
             bool(complete),
         )
 
-    async def acknowledge(self, address_id: UUID, acks: Sequence[tuple[EntryId, int | None]]) -> int:
-        """Remove entries; returns how many were there. Safe to repeat.
-
-        Args:
-            acks: Each with the size of its body in bytes if that is known, which spares Redis the look.
-        """
+    async def acknowledge(self, address_id: UUID, acks: Sequence[Ack]) -> int:
+        """Remove entries; returns how many were there. Safe to repeat."""
         keys = [keyspace.account(address_id), keyspace.inbox(address_id)]
         args: list[Argument] = []
         for entry, size in acks:

@@ -7,7 +7,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from obscura.errors import StoreUnavailable
-from obscura.gateway.ack_batcher import Ack, AckBatcher
+from obscura.gateway.ack_batcher import AckBatcher
+from obscura.model.acks import Ack
 from obscura.model.message_ids import EntryId
 from tests.support.waiting import eventually
 
@@ -70,9 +71,9 @@ async def test_a_full_batch_is_written_at_once(make_acks: MakeAcks, store: Store
     """One less waits; each user's batch is its own."""
     acks = make_acks(3, NEVER_SECS)
     for entry in entries(2):
-        acks.add(USER, entry)
-        acks.add(OTHER, entry)
-    acks.add(USER, EntryId(2, 0))
+        acks.add(USER, Ack(entry, None))
+        acks.add(OTHER, Ack(entry, None))
+    acks.add(USER, Ack(EntryId(2, 0), None))
     await eventually(lambda: store.writes)
     assert store.writes == [(USER, [*entries(2), EntryId(2, 0)])]
 
@@ -81,15 +82,15 @@ async def test_what_waits_is_written_by_time(make_acks: MakeAcks, store: Store) 
     """All users' acks, interval after interval."""
     acks = make_acks(1000, 0.01)
     for number in range(3):
-        acks.add(USER, EntryId(number, 0))
-        acks.add(OTHER, EntryId(number, 0))
+        acks.add(USER, Ack(EntryId(number, 0), None))
+        acks.add(OTHER, Ack(EntryId(number, 0), None))
         await eventually(lambda number=number: len(store.written()) == len(store.written(OTHER)) == number + 1)
 
 
 async def test_an_ack_added_twice_is_written_once(make_acks: MakeAcks, store: Store) -> None:
     """A set, not a list: a client that repeats itself costs nothing."""
     acks = make_acks(1000, NEVER_SECS)
-    assert [acks.add(USER, EntryId(1, 0)) for _ in range(3)] == [1, 1, 1]
+    assert [acks.add(USER, Ack(EntryId(1, 0), None)) for _ in range(3)] == [1, 1, 1]
     assert await acks.flush(USER)
     assert store.written() == [EntryId(1, 0)]
 
@@ -99,9 +100,9 @@ async def test_a_flush_writes_all_that_was_added_before(make_acks: MakeAcks, sto
     acks = make_acks(2, NEVER_SECS)
     store.open.clear()
     for entry in entries(2):
-        acks.add(USER, entry)
+        acks.add(USER, Ack(entry, None))
     await eventually(lambda: store.begun)
-    acks.add(USER, EntryId(2, 0))
+    acks.add(USER, Ack(EntryId(2, 0), None))
     flushing = asyncio.create_task(acks.flush(USER))
     store.open.set()
     assert await flushing
@@ -117,11 +118,11 @@ async def test_a_flush_is_not_delayed_by_what_is_added_later(make_acks: MakeAcks
         number = 0
         while not stop.is_set():
             number += 1
-            acks.add(USER, EntryId(2, number))
+            acks.add(USER, Ack(EntryId(2, number), None))
             await asyncio.sleep(0)
 
     flooding = asyncio.create_task(ack_without_end())
-    acks.add(USER, EntryId(1, 0))
+    acks.add(USER, Ack(EntryId(1, 0), None))
     assert await acks.flush(USER)
     assert EntryId(1, 0) in store.written()
     assert not flooding.done()
@@ -139,7 +140,7 @@ async def test_a_flush_of_nothing_is_true(make_acks: MakeAcks, store: Store) -> 
 async def test_acks_that_could_not_be_written_stay(make_acks: MakeAcks, store: Store, error: Exception) -> None:
     """A flush says so, and they are written when the store is back."""
     acks = make_acks(1000, 0.01)
-    acks.add(USER, EntryId(1, 0))
+    acks.add(USER, Ack(EntryId(1, 0), None))
     store.error = error
     assert not await acks.flush(USER)
     assert not await acks.flush_all()
@@ -151,7 +152,7 @@ async def test_many_are_written_in_portions(make_acks: MakeAcks, store: Store) -
     """Each a bounded amount of Redis's time, together all, in order."""
     acks = make_acks(10_000, NEVER_SECS)
     for entry in reversed(entries(1200)):
-        acks.add(USER, entry)
+        acks.add(USER, Ack(entry, None))
     assert await acks.flush(USER)
     assert [len(written) for _, written in store.writes] == [500, 500, 200]
     assert store.written() == entries(1200)
@@ -160,8 +161,8 @@ async def test_many_are_written_in_portions(make_acks: MakeAcks, store: Store) -
 async def test_a_stop_waits_for_a_store_that_is_away(make_acks: MakeAcks, store: Store) -> None:
     """It tries again until all is written."""
     acks = make_acks(1000, NEVER_SECS)
-    acks.add(USER, EntryId(1, 0))
-    acks.add(OTHER, EntryId(1, 0))
+    acks.add(USER, Ack(EntryId(1, 0), None))
+    acks.add(OTHER, Ack(EntryId(1, 0), None))
     store.error = StoreUnavailable("away")
     stopping = asyncio.create_task(acks.stop())
     assert not await acks.flush(USER)
@@ -175,7 +176,7 @@ async def test_a_stop_that_is_cancelled_leaves_no_task(make_acks: MakeAcks, stor
     tasks_before = asyncio.all_tasks()
     acks = make_acks(1, 0.01)
     store.open.clear()
-    acks.add(USER, EntryId(1, 0))
+    acks.add(USER, Ack(EntryId(1, 0), None))
     stopping = asyncio.create_task(acks.stop())
     await eventually(lambda: store.begun)
     stopping.cancel()

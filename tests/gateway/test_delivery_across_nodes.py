@@ -32,7 +32,7 @@ async def flood(senders: Sequence[User], recipient: User, count: int) -> None:
 def stored_ids(redis: RedisServer, user: User) -> list[str]:
     """The envelope ids of a user's inbox, in the order stored."""
     ids = MessageIds(uuid_of(user))
-    return [ids.encode(entry) for entry in inbox_of(redis, user)]
+    return [ids.encode(entry).decode() for entry in inbox_of(redis, user)]
 
 
 async def received_ids(socket: Socket, count: int) -> list[str]:

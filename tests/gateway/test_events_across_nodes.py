@@ -81,7 +81,7 @@ async def test_a_subscriber_that_is_killed_costs_no_message(
     received = [(await socket.envelope()).id for _ in range(480)]
     await flooding
     ids = MessageIds(uuid_of(bob))
-    assert received == [ids.encode(entry) for entry in inbox_of(redis_server, bob)]
+    assert received == [ids.encode(entry).decode() for entry in inbox_of(redis_server, bob)]
     await eventually(lambda: metric("obscura_events_gaps_total") > gaps_before)
 
 
@@ -238,7 +238,7 @@ async def test_a_flood_survives_a_redis_that_is_killed_in_its_middle(
     await flooding
     await until_sent(alice, bob, b"the end")
     ids = MessageIds(uuid_of(bob))
-    in_order = [ids.encode(entry) for entry in inbox_of(own_redis, bob)]
+    in_order = [ids.encode(entry).decode() for entry in inbox_of(own_redis, bob)]
     for socket in sockets:
         envelopes = await socket.envelopes(len(in_order))
         assert [envelope.id for envelope in envelopes] == in_order

@@ -341,7 +341,7 @@ async def test_an_ack_of_nothing_is_fine(api: Api, redis_server: RedisServer) ->
     twice, removed, kept = await socket.envelopes(3)
     with redis_server.client as client:
         client.xdel(keyspace.inbox(uuid_of(bob)), str(inbox_of(redis_server, bob)[1]))
-    unknown = MessageIds(uuid_of(bob)).encode(EntryId(1, 1))
+    unknown = MessageIds(uuid_of(bob)).encode(EntryId(1, 1)).decode()
     await socket.ack(twice, twice, removed, Envelope(id=unknown))
     await socket.ack(twice)
     await open_after(socket, alice, bob)
@@ -656,9 +656,9 @@ async def test_acks_of_made_up_ids_cannot_fill_the_memory(
     socket = await raw(bob)
     (pending,) = await socket.envelopes(1)
     ids = MessageIds(uuid_of(bob))
-    made_up = [frame_bytes(BINARY, ack_frame(ids.encode(EntryId(1, number)))) for number in range(5_000)]
+    made_up = [frame_bytes(BINARY, ack_frame(ids.encode(EntryId(1, number)).decode())) for number in range(5_000)]
     own_redis.kill()
-    acks = node._gateway._services.acks
+    acks = node._gateway._context.acks
     sending = asyncio.create_task(socket.send_bytes(b"".join(made_up) + frame_bytes(BINARY, ack_frame(pending.id))))
     await eventually(lambda: len(acks._waiting.get(uuid_of(bob), ())) > 100)
     own_redis.start()

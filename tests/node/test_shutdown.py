@@ -147,7 +147,7 @@ async def test_what_was_acked_is_written_before_the_goodbye(
         stopping = asyncio.create_task(node.stop())
         assert await socket.close_code() == 1001
         ids = MessageIds(uuid_of(bob))
-        assert [ids.encode(entry) for entry in inbox_of(redis_server, bob)] == [third.id]
+        assert [ids.encode(entry).decode() for entry in inbox_of(redis_server, bob)] == [third.id]
         proxy.delay_secs = 0
         await stopping
 

@@ -1,16 +1,19 @@
-"""The gateway's protobuf frames and the message id, to and from bytes.
+"""The frames of API 0.3.9: one envelope each, ids in the text of a UUID, one message an ack.
 
 An envelope is assembled by hand around the sender's bytes rather than parsed and
 serialised again: unknown fields of the message reach the recipient untouched, and
-delivering costs no copy beyond the frame itself. Layouts: proto/obscura/v1/obscura.proto,
-RFC 6455 section 5.2 (WebSocket frames), RFC 9562 section 5.7 (UUIDv7).
+delivering costs no copy beyond the frame itself. Layout: proto/obscura/v1/obscura.proto.
 """
 
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from uuid import UUID
 
 from google.protobuf.message import DecodeError
 
 from obscura.gateway.formats import rfc6455
+from obscura.gateway.formats.frame_format import Envelope
+from obscura.model.message_ids import MessageIds
 from obscura.v1.obscura_pb2 import PreKeyStatus, WebSocketFrame
 
 _TAG_FRAME_ENVELOPE = b"\x52"  # field 10, length-delimited
@@ -24,39 +27,52 @@ _ACK_HEAD = b"\x5a\x26\x0a\x24"  # field 11 of 38 bytes: field 1 of 36, the text
 _ACK_SIZE = 40
 
 
-def acked_message_id(frame: bytes) -> str | None:
-    """The message id of an ack frame, in lower case; None for a frame of another payload or of garbage."""
-    if len(frame) == _ACK_SIZE and frame.startswith(_ACK_HEAD) and frame.isascii():  # as every encoder writes it
-        return frame[len(_ACK_HEAD) :].decode().lower()
-    try:
-        parsed = WebSocketFrame.FromString(frame)
-    except DecodeError:
-        return None
-    return parsed.ack.message_id.lower() if parsed.HasField("ack") else None
+class Frames03:
+    """The frames of one inbox; see `FrameFormat`."""
 
+    __slots__ = ("entry_of", "message_id")
 
-def envelope(message_id: str, source_user_id: bytes, timestamp_ms: int, body: bytes) -> bytes:
-    """A WebSocket message that carries one Envelope, ready for the socket. Ids are of 36 characters."""
-    timestamp = _timestamp(timestamp_ms)
-    head, body_head = _envelope_heads(len(timestamp), len(body))
-    return b"".join(
-        (
-            head,
-            message_id.encode(),
-            _TAG_ENVELOPE_SOURCE,
-            source_user_id,
-            _TAG_ENVELOPE_TIMESTAMP,
-            timestamp,
-            body_head,
-            body,
+    def __init__(self, address_id: UUID) -> None:
+        ids = MessageIds(address_id)
+        # Attributes rather than methods: they are called for each message, and this spares a call.
+        self.message_id = ids.encode
+        self.entry_of = ids.decode
+
+    @staticmethod
+    def acked(frame: bytes) -> Sequence[bytes]:
+        if len(frame) == _ACK_SIZE and frame.startswith(_ACK_HEAD) and frame.isascii():  # as every encoder writes it
+            return (frame[len(_ACK_HEAD) :].lower(),)
+        try:
+            parsed = WebSocketFrame.FromString(frame)
+        except DecodeError:
+            return ()
+        return (parsed.ack.message_id.encode().lower(),) if parsed.HasField("ack") else ()
+
+    @staticmethod
+    def envelope(message_id: bytes, sender: bytes, timestamp_ms: int, body: bytes) -> bytes:
+        timestamp = _timestamp(timestamp_ms)
+        head, body_head = _envelope_heads(len(timestamp), len(body))
+        return b"".join(
+            (
+                head,
+                message_id,
+                _TAG_ENVELOPE_SOURCE,
+                sender,
+                _TAG_ENVELOPE_TIMESTAMP,
+                timestamp,
+                body_head,
+                body,
+            )
         )
-    )
 
+    @staticmethod
+    def envelopes(envelopes: Iterable[Envelope]) -> bytes:
+        return b"".join([Frames03.envelope(*envelope) for envelope in envelopes])
 
-def pre_key_status(count: int, threshold: int) -> bytes:
-    """A WebSocket message that carries a PreKeyStatus, ready for the socket."""
-    status = PreKeyStatus(one_time_pre_key_count=count, min_threshold=threshold)
-    return rfc6455.frame(rfc6455.BINARY_OPCODE, WebSocketFrame(pre_key_status=status).SerializeToString())
+    @staticmethod
+    def pre_key_status(count: int, threshold: int) -> bytes:
+        status = PreKeyStatus(one_time_pre_key_count=count, min_threshold=threshold)
+        return rfc6455.frame(rfc6455.BINARY_OPCODE, WebSocketFrame(pre_key_status=status).SerializeToString())
 
 
 @lru_cache(maxsize=4096)

@@ -164,11 +164,15 @@ def _flood(node: ServedNode, user: User, data: bytes) -> int:
 def _meaningless(user: User) -> dict[str, bytes]:
     """Many frames of each kind."""
     ids = MessageIds(UUID(user.id))
+
+    def id_of(number: int) -> str:
+        return ids.encode(EntryId(number, 0)).decode()
+
     frames = {
         "text": lambda _: frame_bytes(TEXT, b"hello"),
         "no protobuf": lambda _: frame_bytes(BINARY, b"\xff" * 20),
         "acks of others' messages": lambda _: frame_bytes(BINARY, ack_frame(str(uuid4()))),
-        "acks of made-up messages": lambda number: frame_bytes(BINARY, ack_frame(ids.encode(EntryId(number, 0)))),
+        "acks of made-up messages": lambda number: frame_bytes(BINARY, ack_frame(id_of(number))),
         "pings": lambda number: frame_bytes(PING, b"%d" % number),
         "empty pings": lambda _: frame_bytes(PING),
     }
