@@ -10,15 +10,12 @@
 -- The name still leads here until usernames_release.lua is called. A registration of it finds no
 -- account and releases it, so one that dies in between blocks nobody.
 
-local account  = KEYS[1] -- hash
-local one_time = KEYS[2] -- hash: key id -> public key
-local order    = KEYS[3] -- zset: key id by arrival, oldest lowest
-local inbox    = KEYS[4] -- stream
-local sessions = KEYS[5] -- zset: session id by expiry, ms
+local sessions = KEYS[1] -- zset: session id by expiry, ms
+-- KEYS[2..n]: the account, its keys and its inbox
 
 if redis.call('ZCARD', sessions) > 0 then
   return 'stale'
 end
 -- UNLINK frees in the background: an inbox of 64 MiB is not to hold up everybody else.
-redis.call('UNLINK', account, one_time, order, inbox)
+redis.call('UNLINK', unpack(KEYS, 2))
 return 'deleted'

@@ -5,14 +5,13 @@
 -- Repeatable: yes.
 -- Replicated: yes.
 
-local account  = KEYS[1] -- hash
-local one_time = KEYS[2] -- hash: key id -> public key
-local order    = KEYS[3] -- zset: key id by arrival, oldest lowest
+local account = KEYS[1] -- hash
+-- KEYS[2..n]: its other keys that live as long
 
 if redis.call('EXISTS', account) == 0 then
   return 0
 end
-for _, key in ipairs({account, one_time, order}) do
-  redis.call('PERSIST', key)
+for i = 1, #KEYS do
+  redis.call('PERSIST', KEYS[i])
 end
 return 1

@@ -15,6 +15,7 @@ from obscura.redis_client.commands import CommandExecutor
 from obscura.redis_client.scripts import Scripts
 from obscura.store import keyspace
 from obscura.store.device_keys import device_fields, one_time_pairs
+from obscura.store.key_kinds import Life
 
 _CLAIM_MS = 30_000
 _UNCONFIRMED_ACCOUNT_MS = 3_600_000
@@ -69,7 +70,7 @@ class AccountStore:
         fields = ["username", username, "password_hash", password_hash, "created_at", str(created_ms)]
         await self._scripts.run(
             "accounts_create",
-            keys=_account_keys(user_id),
+            keys=[keyspace.account(user_id), keyspace.one_time_keys(user_id), keyspace.one_time_order(user_id)],
             args=[orjson.dumps(fields + device_fields(keys)), one_time_pairs(keys.one_time), _UNCONFIRMED_ACCOUNT_MS],
         )
 
@@ -80,7 +81,7 @@ class AccountStore:
 
     async def make_permanent(self, user_id: UUID) -> bool:
         """Make an account permanent. False: there is none. Safe to repeat."""
-        return bool(await self._scripts.run("accounts_make_permanent", keys=_account_keys(user_id)))
+        return bool(await self._scripts.run("accounts_make_permanent", keys=_lasting_keys(user_id)))
 
     async def release(self, username: str, user_id: UUID) -> bool:
         """Free a confirmed name whose account is gone. False: it is not that account's. Safe to repeat."""
@@ -89,7 +90,7 @@ class AccountStore:
 
     async def discard(self, user_id: UUID) -> None:
         """Remove an account that was never confirmed. Safe to repeat."""
-        await self._commands.call("DEL", *_account_keys(user_id))
+        await self._commands.call("DEL", *_lasting_keys(user_id))
 
     async def password_of(self, user_id: UUID) -> PasswordRecord | None:
         """The hash that a login is checked against. Safe to repeat.
@@ -114,7 +115,8 @@ class AccountStore:
 
         False: it has a session; end it first. True if there is no account, too. Safe to repeat.
         """
-        keys = [*_account_keys(user_id), keyspace.inbox(user_id), keyspace.sessions(user_id)]
+        sessions = keyspace.sessions(user_id)
+        keys = [sessions, *(key for key in keyspace.KINDS.keys_of_account(user_id) if key != sessions)]
         return bool(await self._scripts.run("accounts_delete", keys=keys) == b"deleted")
 
     async def delete_remnants(self, user_id: UUID) -> int:
@@ -128,5 +130,6 @@ class AccountStore:
                 return removed
 
 
-def _account_keys(user_id: UUID) -> list[str]:
-    return [keyspace.account(user_id), keyspace.one_time_keys(user_id), keyspace.one_time_order(user_id)]
+def _lasting_keys(user_id: UUID) -> list[str]:
+    """Those that a confirmed account has for good, the account itself first."""
+    return keyspace.KINDS.keys_of_account(user_id, Life.REMOVED)

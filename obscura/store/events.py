@@ -41,12 +41,12 @@ class EventDecoder:
         if channel == keyspace.ENDED_SESSIONS:
             self._on_sessions_ended(parse_ended_sessions(payload))
         elif event := parse_event(payload):
-            self._on_event(keyspace.user_of_events(channel), event)
+            self._on_event(keyspace.address_of_events(channel), event)
 
     def on_gap(self, channels: Collection[str]) -> None:
         """Messages of these channels may have been missed."""
         EVENT_GAPS.inc()
-        self._on_gap(keyspace.user_of_events(channel) for channel in channels if channel != keyspace.ENDED_SESSIONS)
+        self._on_gap(keyspace.address_of_events(channel) for channel in channels if channel != keyspace.ENDED_SESSIONS)
 
 
 def parse_event(payload: bytes) -> Event | None:

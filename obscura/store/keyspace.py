@@ -1,127 +1,157 @@
-"""The storage map: every key and channel in Redis, its type, what it holds and how long it lives.
+"""Every key and channel in Redis: what it is called, what it holds and how long it lives.
 
 Every key of an account carries the hash tag ``{user id}``: a script touches one
 Cluster slot, and an operator finds all of an account with one pattern.
 
-========================================  ======  ==========================================  =====================
-key                                       type    holds                                       lives
-========================================  ======  ==========================================  =====================
-obscura:username:<name>                   string  user id                                     for ever; a claim 30 s
-obscura:{<uid>}:account                   hash    username, password_hash, created_at,        for ever; until the
-                                                  identity_key, registration_id,              name is confirmed 1 h
-                                                  signed_pre_key_id, signed_pre_key,
-                                                  signed_pre_key_signature, inbox_bytes,
-                                                  inbox_last, inbox_oldest
-obscura:{<uid>}:prekeys                   hash    one-time pre-key by keyId                   with the account
-obscura:{<uid>}:prekeys:order             zset    keyId by arrival, oldest lowest             with the account
-obscura:{<uid>}:inbox                     stream  from, body                                  TTL after last message
-obscura:{<uid>}:idempotency:<from>:<key>  string  body digest and entry id of a sent message  24 h
-obscura:{<uid>}:sessions                  zset    session id by expiry, ms                    its longest session
-obscura:{<uid>}:session:<sid>             hash    token, created_at, rotated_at,              refresh token's life
-                                                  rotated:<digest>
-obscura:sessions:ended                    zset    session id by the second until which it     entries until then
-                                                  matters
-obscura:inboxes:expiry                    zset    user id by the ms when the oldest message   until looked after
-                                                  of an inbox that outlives it expires
-obscura:limit:<tier>:<digest>             string  the microsecond when a bucket of a limit    until then
-                                                  is full again; tier is auth, login, bundle
-obscura:attachment:<id>                   hash    size, in bytes; expires_at                  until it expires
-obscura:attachments:expiry                zset    attachment id by the ms when it is to be    until its bytes are
-                                                  removed; of an upload under way too         gone
-obscura:janitor:messages                  string  token of the node that cleans up            10 s, renewed
-obscura:janitor:attachments               string  the same, for attachments                   10 s, renewed
-obscura:janitor:messages:done             string  nothing; its TTL tells when the last        30 d after it
-                                                  clean-up came to its end
-obscura:janitor:attachments:done          string  the same, for attachments                   30 d after it
-========================================  ======  ==========================================  =====================
-
-Times are milliseconds since the epoch unless the line says otherwise; keys and
+Times are milliseconds since the epoch unless the row says otherwise; keys and
 signatures are the base64 that the API speaks; digests are SHA-256 in hex.
 
 A limit's digest is that of what it is counted for: a client address (``auth``), the name of
-failed logins (``login``), or a user id, a space and the address that asks for its keys
-(``bundle``). So Redis does not tell who asked for whom, and nothing that was typed in place
-of a name is kept; an operator who knows the name can still find its bucket.
+failed logins (``login``), or an address id, a space and the client address that asks for its
+keys (``bundle``). So Redis does not tell who asked for whom, and nothing that was typed in
+place of a name is kept; an operator who knows the name can still find its bucket.
 
 ``inbox_last`` is the id of the last entry ever appended and never goes back, even when
 the inbox was emptied, taken over or Redis's clock was set back: new ids are always
 greater, so no socket's cursor is ever ahead of a new message. ``inbox_oldest`` is a
 lower bound of the oldest entry's milliseconds, 0 when the inbox is empty.
-
-Channels: ``obscura:{<uid>}:events`` (what happens to one account), ``obscura:sessions:ended``
-(sessions entered in that set), ``obscura:node:<node id>:probe`` (a node listening for itself;
-``:probe:<number>`` at each master of a Cluster).
-
-Patterns that an operator's commands look for: ``obscura:{<uid>}:*``, ``obscura:username:*``,
-``obscura:node:*:probe*``.
 """
 
 from collections.abc import Iterable
 from hashlib import sha256
 from uuid import UUID
 
+from obscura.store.device_keys import BUNDLE_FIELDS
+from obscura.store.key_kinds import KeyKinds, Life
+
 Id = UUID | str  # in its canonical text
 
+KINDS = KeyKinds()
+
 CLIENT_NAME = "obscura"  # of connections, in CLIENT LIST; a node's ends with its id
-ENDED_SESSIONS = "obscura:sessions:ended"  # the set, and the channel of the same name
-INBOX_EXPIRY = "obscura:inboxes:expiry"
-ATTACHMENT_EXPIRY = "obscura:attachments:expiry"
-MESSAGE_JANITOR = "obscura:janitor:messages"
-ATTACHMENT_JANITOR = "obscura:janitor:attachments"
-MESSAGE_JANITOR_DONE = "obscura:janitor:messages:done"
-ATTACHMENT_JANITOR_DONE = "obscura:janitor:attachments:done"
-ALL_USERNAMES = "obscura:username:*"  # pattern
-ALL_PROBES = "obscura:node:*:probe*"  # pattern
 
 
+@KINDS.many("string", "user id", "for ever; a claim 30 s", Life.REMOVED)
 def username(name: str) -> str:
     return f"obscura:username:{name}"
 
 
+@KINDS.many(
+    "hash",
+    ", ".join(("username", "password_hash", "created_at", *BUNDLE_FIELDS, "inbox_bytes", "inbox_last", "inbox_oldest")),
+    "for ever; until the name is confirmed 1 h",
+    Life.REMOVED,
+)
 def account(user_id: Id) -> str:
     return f"obscura:{{{user_id}}}:account"
 
 
-def one_time_keys(user_id: UUID) -> str:
-    return f"obscura:{{{user_id}}}:prekeys"
+@KINDS.many("hash", "one-time pre-key by keyId", "with the account", Life.REMOVED)
+def one_time_keys(address_id: UUID) -> str:
+    return f"obscura:{{{address_id}}}:prekeys"
 
 
-def one_time_order(user_id: UUID) -> str:
-    return f"obscura:{{{user_id}}}:prekeys:order"
+@KINDS.many("zset", "keyId by arrival, oldest lowest", "with the account", Life.REMOVED)
+def one_time_order(address_id: UUID) -> str:
+    return f"obscura:{{{address_id}}}:prekeys:order"
 
 
-def inbox(user_id: Id) -> str:
-    return f"obscura:{{{user_id}}}:inbox"
+@KINDS.many("stream", "from, body", "TTL after last message")
+def inbox(address_id: Id) -> str:
+    return f"obscura:{{{address_id}}}:inbox"
 
 
+@KINDS.many("string", "body digest and entry id of a sent message", "24 h")
 def idempotency(recipient_id: Id, sender_id: Id, key: str) -> str:
     return f"obscura:{{{recipient_id}}}:idempotency:{sender_id}:{key}"
 
 
+@KINDS.many("zset", "session id by expiry, ms", "its longest session")
 def sessions(user_id: UUID) -> str:
     return f"obscura:{{{user_id}}}:sessions"
 
 
+@KINDS.many("hash", "token, created_at, rotated_at, rotated:<digest>", "refresh token's life")
 def session(user_id: UUID, session_id: UUID) -> str:
     return f"obscura:{{{user_id}}}:session:{session_id}"
 
 
-def events(user_id: Id) -> str:
-    """Channel."""
-    return f"obscura:{{{user_id}}}:events"
+ENDED_SESSIONS = KINDS.one(
+    "obscura:sessions:ended",
+    "zset",
+    "session id by the second until which it matters",
+    "entries until then",
+    Life.EMPTIED,
+)
+INBOX_EXPIRY = KINDS.one(
+    "obscura:inboxes:expiry",
+    "zset",
+    "address id by the ms when the oldest message of an inbox that outlives it expires",
+    "entries until looked after",
+    Life.EMPTIED,
+)
 
 
-def user_of_events(channel: str) -> UUID:
-    """The account an events channel belongs to: the inverse of `events`."""
-    return UUID(channel[len("obscura:{") : -len("}:events")])
-
-
+@KINDS.many(
+    "string",
+    "the microsecond when a bucket of a limit is full again; tier is auth, login, bundle",
+    "until then",
+    name="obscura:limit:<tier>:<digest>",
+)
 def limit(tier: str, subject: str) -> str:
     return f"obscura:limit:{tier}:{sha256(subject.encode()).hexdigest()}"
 
 
+@KINDS.many("hash", "size, in bytes; expires_at", "until it expires")
 def attachment(attachment_id: UUID) -> str:
     return f"obscura:attachment:{attachment_id}"
+
+
+ATTACHMENT_EXPIRY = KINDS.one(
+    "obscura:attachments:expiry",
+    "zset",
+    "attachment id by the ms when it is to be removed; of an upload under way too",
+    "entries until the bytes are gone",
+    Life.EMPTIED,
+)
+MESSAGE_JANITOR = KINDS.one(
+    "obscura:janitor:messages", "string", "token of the node that cleans up messages", "10 s, renewed"
+)
+ATTACHMENT_JANITOR = KINDS.one(
+    "obscura:janitor:attachments", "string", "token of the node that cleans up attachments", "10 s, renewed"
+)
+MESSAGE_JANITOR_DONE = KINDS.one(
+    "obscura:janitor:messages:done",
+    "string",
+    "nothing; its TTL tells when the last clean-up of messages came to its end",
+    "30 d after it",
+)
+ATTACHMENT_JANITOR_DONE = KINDS.one(
+    "obscura:janitor:attachments:done",
+    "string",
+    "nothing; its TTL tells when the last clean-up of attachments came to its end",
+    "30 d after it",
+)
+
+
+@KINDS.many("channel", "what happens to one account", "", Life.CHANNEL)
+def events(address_id: Id) -> str:
+    return f"obscura:{{{address_id}}}:events"
+
+
+# The channel has the name of the set.
+KINDS.one(ENDED_SESSIONS, "channel", "sessions that are entered in the set of this name", "", Life.CHANNEL)
+
+
+@KINDS.many("channel", "the same, at each master of a Cluster", "", Life.CHANNEL)
+@KINDS.many("channel", "a node that listens for itself", "", Life.CHANNEL, name="obscura:node:<node id>:probe")
+def probe(node_id: str, number: int | None = None) -> str:
+    """With a ``number`` that makes it that of one master: in a Cluster a node has one at each."""
+    return f"obscura:node:{node_id}:probe" if number is None else f"obscura:node:{node_id}:probe:{number}"
+
+
+ALL_USERNAMES = username("*")  # a pattern
+ALL_PROBES = f"{probe('*')}*"  # a pattern
 
 
 def client_name(node_id: str) -> str:
@@ -129,16 +159,16 @@ def client_name(node_id: str) -> str:
     return f"{CLIENT_NAME}:{node_id}"
 
 
-def probe(node_id: str, number: int | None = None) -> str:
-    """Channel. In a Cluster a node has one at each master, with a ``number`` that makes it that master's."""
-    return f"obscura:node:{node_id}:probe" if number is None else f"obscura:node:{node_id}:probe:{number}"
+def account_pattern(user_id: UUID) -> str:
+    """Pattern of every key of an account."""
+    return f"obscura:{{{user_id}}}:*"
+
+
+def address_of_events(channel: str) -> UUID:
+    """The address an events channel belongs to: the inverse of `events`."""
+    return UUID(channel[len("obscura:{") : -len("}:events")])
 
 
 def nodes_of_probes(channels: Iterable[str]) -> set[str]:
     """The nodes that probe channels belong to: the inverse of `probe`."""
     return {channel.split(":")[2] for channel in channels}
-
-
-def account_pattern(user_id: UUID) -> str:
-    """Pattern of every key of an account."""
-    return f"obscura:{{{user_id}}}:*"

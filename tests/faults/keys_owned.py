@@ -8,17 +8,27 @@ from typing import Any
 from redis import Redis
 
 from obscura.store import keyspace
+from obscura.store.key_kinds import KeyKind, Life
 
 _UUID = r"[0-9a-f-]{36}"
-# What dies by itself, and what dies with its account.
-_MORTAL = re.compile(
-    rf"obscura:(\{{{_UUID}\}}:(inbox|sessions|session:{_UUID}|idempotency:{_UUID}:.*)"
-    rf"|limit:\w+:[0-9a-f]{{64}}|attachment:{_UUID}|janitor:\w+)"
-)
-_OF_AN_ACCOUNT = re.compile(rf"obscura:\{{({_UUID})\}}:prekeys(:order)?")
-_ACCOUNT = re.compile(rf"obscura:\{{({_UUID})\}}:account")
-_NAME = re.compile(r"obscura:username:(.*)")
-_SHARED = (keyspace.ENDED_SESSIONS, keyspace.INBOX_EXPIRY, keyspace.ATTACHMENT_EXPIRY)
+_OTHER_WORDS = {"<key>": ".*", "<tier>": r"\w+", "<digest>": "[0-9a-f]{64}", "<name>": "(.*)"}
+
+
+def _pattern(*kinds: KeyKind) -> re.Pattern[str]:
+    """What names of these kinds look like; the account's id, or the name, is the first group."""
+    names = (re.escape(kind.name).replace("<uid>", f"({_UUID})") for kind in kinds)
+    return re.compile(
+        "|".join(re.sub("<[a-z]+>", lambda word: _OTHER_WORDS.get(word[0], _UUID), name) for name in names)
+    )
+
+
+_KEYS = [kind for kind in keyspace.KINDS.rows if kind.life is not Life.CHANNEL]
+_MORTAL = _pattern(*(kind for kind in _KEYS if kind.life is Life.EXPIRES))
+_LASTING = [kind for kind in _KEYS if kind.life is Life.REMOVED]
+_ACCOUNT = _pattern(*(kind for kind in _LASTING if kind.make is keyspace.account))
+_NAME = _pattern(*(kind for kind in _LASTING if kind.make is keyspace.username))
+_OF_AN_ACCOUNT = [_pattern(kind) for kind in _LASTING if kind.make not in {keyspace.account, keyspace.username}]
+_SHARED = {kind.name for kind in _KEYS if kind.life is Life.EMPTIED}
 _BATCH = 1000
 _CLOCKS_SECS = 120  # an entry of a shared list may be this late
 
@@ -56,7 +66,7 @@ def _keys(client: "Redis") -> Iterator[tuple[str, int | None]]:
 def _has_owner(key: str, accounts: set[str], names: set[Any]) -> bool:
     if _MORTAL.fullmatch(key):
         return False
-    if match := _OF_AN_ACCOUNT.fullmatch(key):
+    if match := next(filter(None, (pattern.fullmatch(key) for pattern in _OF_AN_ACCOUNT)), None):
         return match[1] in accounts
     if match := _ACCOUNT.fullmatch(key):
         return match[1] in names

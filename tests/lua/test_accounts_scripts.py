@@ -67,20 +67,20 @@ def test_create_may_be_repeated(scripts: ScriptRunner, user_id: UUID) -> None:
 
 
 def test_an_account_may_start_without_one_time_keys(scripts: ScriptRunner, user_id: UUID) -> None:
-    """An empty list of pre-keys makes neither of their keys, and the account can be kept."""
+    """An empty list of pre-keys makes neither of their keys, and the account can be made permanent."""
     assert create(scripts, user_id, one_time=[]) == 1
     assert scripts.redis.exists(*account_keys(user_id)[1:]) == 0
     assert scripts.run("accounts_make_permanent", account_keys(user_id)) == 1
 
 
-def test_keep_tells_that_the_account_is_gone(scripts: ScriptRunner, user_id: UUID) -> None:
+def test_make_permanent_tells_that_the_account_is_gone(scripts: ScriptRunner, user_id: UUID) -> None:
     """An account that expired is not brought back."""
     assert scripts.run("accounts_make_permanent", account_keys(user_id)) == 0
     assert scripts.redis.exists(*account_keys(user_id)) == 0
 
 
-def test_keep_may_be_repeated(scripts: ScriptRunner, user_id: UUID) -> None:
-    """Keeping what is kept is fine."""
+def test_make_permanent_may_be_repeated(scripts: ScriptRunner, user_id: UUID) -> None:
+    """What is permanent stays so."""
     create(scripts, user_id)
     replies = [scripts.run("accounts_make_permanent", account_keys(user_id)) for _ in range(2)]
     assert replies == [1, 1]
@@ -154,7 +154,7 @@ def test_release_leaves_the_name_of_another(scripts: ScriptRunner, user_id: UUID
 
 
 def all_keys(user_id: UUID) -> list[str]:
-    return [*account_keys(user_id), keyspace.inbox(user_id), keyspace.sessions(user_id)]
+    return [keyspace.sessions(user_id), *account_keys(user_id), keyspace.inbox(user_id)]
 
 
 def test_delete_removes_the_whole_account(scripts: ScriptRunner, user_id: UUID) -> None:

@@ -1,9 +1,10 @@
-"""Every key and channel is named in obscura/store/keyspace.py, and written down there for operators."""
+"""Every key and channel is named in obscura/store/keyspace.py, and has a row there for operators."""
 
 import ast
 import inspect
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
 from uuid import UUID
@@ -11,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from obscura.store import keyspace
+from obscura.store.key_kinds import Life
 from tests.support.client import Api
 from tests.support.redis import RedisServer
 
@@ -27,20 +29,28 @@ EXAMPLES = {
 }
 PLACEHOLDERS = {str(USER): "<uid>", "alice": "<name>", "retry-1": "<key>", "node-1": "<node id>"}
 EXAMPLES |= {"attachment_id": UUID(int=3), "tier": "login", "subject": "a name", "number": None}
-PLACEHOLDERS |= {str(UUID(int=3)): "<id>", "login": "<tier>", sha256(b"a name").hexdigest(): "<digest>"}
+PLACEHOLDERS |= {
+    "4711": "<number>",
+    str(UUID(int=3)): "<id>",
+    "login": "<tier>",
+    sha256(b"a name").hexdigest(): "<digest>",
+}
 IS_KEY = re.compile(r"obscura:(?! )")  # not the name of the command before a sentence
 
 
 def _names() -> Iterator[tuple[str, str]]:
     """Every key and channel that the module can make, by the function or constant it comes from."""
     for name, value in vars(keyspace).items():
+        if name.lower() == "client_name":  # of connections
+            continue
         if isinstance(value, str) and name.isupper():
             yield name, value
         elif inspect.isfunction(value) and inspect.signature(value).return_annotation is str:
             yield name, value(*(EXAMPLES.get(argument, USER) for argument in inspect.signature(value).parameters))
 
 
-NAMES = tuple(_names())
+NAMES = (*_names(), ("probe", keyspace.probe("node-1", 4711)))
+ROWS = {kind.name: kind for kind in keyspace.KINDS.rows}
 
 
 def described(key: str, function: str) -> str:
@@ -52,17 +62,22 @@ def described(key: str, function: str) -> str:
 
 
 @pytest.mark.parametrize(("function", "key"), NAMES)
-def test_every_key_is_in_the_storage_map(function: str, key: str) -> None:
-    """The module's docstring has a row or a line for each key and channel."""
-    assert keyspace.__doc__
-    assert re.search(rf"(^|``){re.escape(described(key, function))}(\s|``)", keyspace.__doc__, re.MULTILINE)
+def test_every_key_has_a_row(function: str, key: str) -> None:
+    """Each key and channel is declared, with its name as operators read it; a pattern is one of those that are."""
+    name = described(key, function)
+    assert any(fnmatchcase(row, name) for row in ROWS) if "*" in name else name in ROWS
 
 
-def test_the_storage_map_has_no_row_for_what_is_gone() -> None:
-    """Each key in the map is made by a function or constant."""
-    assert keyspace.__doc__
-    rows = set(re.findall(r"^(obscura:\S+)", keyspace.__doc__, re.MULTILINE))
-    assert rows <= {described(key, function) for function, key in NAMES}
+def test_there_is_no_row_for_what_is_gone() -> None:
+    """Each row is that of a function or constant."""
+    assert ROWS.keys() <= {described(key, function) for function, key in NAMES}
+
+
+def test_a_row_says_what_an_operator_asks() -> None:
+    """What a key holds, and how long it lives; a channel lives no time."""
+    for kind in keyspace.KINDS.rows:
+        assert kind.holds
+        assert bool(kind.lives) is (kind.type != "channel") is (kind.life is not Life.CHANNEL)
 
 
 @pytest.mark.parametrize(("function", "key"), NAMES)
@@ -74,26 +89,27 @@ def test_a_key_of_an_account_carries_its_hash_tag(function: str, key: str) -> No
 
 
 def test_the_account_of_an_events_channel_is_found_again() -> None:
-    """`user_of_events` is the inverse of `events`."""
-    assert keyspace.user_of_events(keyspace.events(USER)) == USER
+    """`address_of_events` is the inverse of `events`."""
+    assert keyspace.address_of_events(keyspace.events(USER)) == USER
 
 
-async def test_every_field_is_in_the_storage_map(api: Api, redis_server: RedisServer) -> None:
-    """Whatever an account in use has in Redis, an operator finds explained, key by key and field by field."""
+async def test_every_field_is_in_its_row(api: Api, redis_server: RedisServer) -> None:
+    """Whatever an account in use has in Redis, an operator finds explained: its type, its life and its fields."""
     user = await api.register(pre_keys=3)
     assert (await user.send(user, b"hello", headers={"Idempotency-Key": "retry-1"})).status == 201
     assert (await api.refresh(user.refresh_token)).status == 200
-    assert keyspace.__doc__
+    rows = {re.sub("<(from|sid)>", "…", name): kind for name, kind in ROWS.items()}
     with redis_server.client as client:
         keys = sorted(client.scan_iter(f"obscura:{{{user.id}}}:*"))
-        fields = {key: client.hkeys(key) for key in keys if client.type(key) == "hash"}
-    rows = {re.sub("<(from|sid)>", "…", row) for row in re.findall(r"^obscura:\S+", keyspace.__doc__, re.MULTILINE)}
-    for key in keys:
-        shown = key.replace("{" + user.id, "{<uid>").replace(user.id, "…").replace(user.session_id, "…")
-        assert shown.replace("retry-1", "<key>") in rows
-    del fields[keyspace.one_time_keys(UUID(user.id))]  # by keyId
-    for name in {name.partition(":")[0] for names in fields.values() for name in names}:
-        assert re.search(rf"\b{name}\b", keyspace.__doc__), name
+        assert len(keys) >= 6
+        for key in keys:
+            shown = key.replace("{" + user.id, "{<uid>").replace(user.id, "…").replace(user.session_id, "…")
+            kind = rows[shown.replace("retry-1", "<key>")]
+            assert client.type(key) == kind.type
+            assert (client.pttl(key) == -1) is (kind.life is Life.REMOVED)
+            is_by_key_id = key == keyspace.one_time_keys(UUID(user.id))
+            for name in client.hkeys(key) if kind.type == "hash" and not is_by_key_id else ():
+                assert re.search(rf"\b{name.partition(':')[0]}\b", kind.holds), name
 
 
 def literals(source: str) -> Iterator[str]:
