@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from redis import Redis
 
 from obscura.errors import StartupError
-from obscura.redis_client.addresses import Address, parse_addresses
 from obscura.redis_client.endpoints import StaticEndpoint
 from tests.support.groups import listening, started
 from tests.support.redis7 import ClusterRedis, RedisProcess, SentinelProcess
@@ -27,32 +26,6 @@ REDIS_CONF = Path(__file__).parents[2] / "config/redis.conf"
 RIGHTS = " ".join(
     re.findall(r"^#   (?:user relay on >PASSWORD|in a Cluster) (.*)$", REDIS_CONF.read_text(), re.MULTILINE)
 )
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("redis+cluster://h", [("h", 6379)]),
-        ("redis+cluster://h1:1,h2,h3:3", [("h1", 1), ("h2", 6379), ("h3", 3)]),
-        ("redis+cluster://[::1]:7000,[2001:db8::2]", [("::1", 7000), ("2001:db8::2", 6379)]),
-        ("redis+cluster://user:a,b:c@h1,h2:2/?x=y", [("h1", 6379), ("h2", 2)]),
-    ],
-)
-def test_every_host_of_a_url_is_found(url: str, expected: list[tuple[str, int]]) -> None:
-    """With and without a port, IPv6 in brackets, whatever the password is."""
-    assert parse_addresses(url, 6379) == [Address(*pair) for pair in expected]
-
-
-@pytest.mark.parametrize("url", ["redis+cluster://h1,,h2", "redis+cluster://h:port", "redis+cluster://"])
-def test_a_host_that_is_none_is_refused(url: str) -> None:
-    """An empty one, a port that is no number."""
-    with pytest.raises(ValueError, match=r"several hosts|missing or malformed"):
-        parse_addresses(url, 6379)
-
-
-def test_an_address_is_written_as_urls_have_it() -> None:
-    """IPv6 in brackets."""
-    assert [str(Address("::1", 1)), str(Address("h", 2))] == ["[::1]:1", "h:2"]
 
 
 @pytest.mark.parametrize("query", ["nonsense=1", "db=x", "ssl_check_hostname=1"])
