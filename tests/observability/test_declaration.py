@@ -4,17 +4,25 @@ from collections.abc import Iterator
 
 import pytest
 from prometheus_client import REGISTRY
+from prometheus_client.registry import Collector
 
 from obscura.observability.metrics import TOPICS
 from obscura.observability.metrics.declaration import Topic
 
 
 @pytest.fixture
-def topic() -> Iterator[Topic]:
+def topic(monkeypatch: pytest.MonkeyPatch) -> Iterator[Topic]:
     """A topic whose metrics are forgotten afterwards."""
-    before = set(REGISTRY._collector_to_names)
+    made: list[Collector] = []
+    register = REGISTRY.register
+
+    def note(collector: Collector) -> None:
+        register(collector)
+        made.append(collector)
+
+    monkeypatch.setattr(REGISTRY, "register", note)
     yield Topic("Trial")
-    for collector in set(REGISTRY._collector_to_names) - before:
+    for collector in made:
         REGISTRY.unregister(collector)
 
 

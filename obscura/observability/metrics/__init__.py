@@ -3,9 +3,6 @@
 Importing any of them makes all, so that every metric is there from the start of a process.
 """
 
-import sys
-from typing import Any
-
 from obscura.observability.metrics.accounts import ACCOUNTS
 from obscura.observability.metrics.attachments import ATTACHMENTS
 from obscura.observability.metrics.cleanup import CLEANUP
@@ -17,11 +14,3 @@ from obscura.observability.metrics.redis import REDIS
 
 TOPICS = (TRAFFIC, DELIVERY, GATEWAY, REDIS, ACCOUNTS, ATTACHMENTS, CLEANUP, PROCESS)
 """All that is declared, in the order of docs/metrics.md."""
-
-
-def __getattr__(name: str) -> Any:
-    """Find a metric by the place it had before, until nobody looks for it there."""
-    for module in [one for place, one in sys.modules.items() if place.startswith(f"{__name__}.")]:
-        if name in vars(module):
-            return vars(module)[name]
-    raise AttributeError(name)
