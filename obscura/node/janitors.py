@@ -1,23 +1,30 @@
-"""Parts of a node that follow from its settings and its Redis: janitors."""
+"""The janitors of a node: what each cleans up, how often, and under which keys nodes take turns."""
 
-from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 
+from obscura.node.services import Services
 from obscura.redis_client.client import RedisClient
 from obscura.services.janitor import Janitor, SweepRecord
+from obscura.settings.model import Settings
 from obscura.store import keyspace
 from obscura.store.last_runs import LastRun
 from obscura.store.leases import Lease
 
-_JANITOR_KEYS = {
-    "messages": (keyspace.MESSAGE_JANITOR, keyspace.MESSAGE_JANITOR_DONE),
-    "attachments": (keyspace.ATTACHMENT_JANITOR, keyspace.ATTACHMENT_JANITOR_DONE),
-}
 
-
-def make_janitor(
-    kind: str, database: RedisClient, sweep: Callable[[], Awaitable[None]], interval_secs: float
-) -> Janitor:
-    """The clean-up of one kind, "messages" or "attachments"; the caller starts and stops it."""
-    lease_key, done_key = _JANITOR_KEYS[kind]
-    record = SweepRecord(kind, LastRun(database.commands, done_key))
-    return Janitor(Lease(database.scripts, lease_key), sweep, record, interval_secs)
+def start_janitors(settings: Settings, redis: RedisClient, services: Services, running: AsyncExitStack) -> None:
+    """Start one of each kind; ``running`` is given what stops them again."""
+    messages = Janitor(
+        Lease(redis.scripts, keyspace.MESSAGE_JANITOR),
+        services.messages.sweep,
+        SweepRecord("messages", LastRun(redis.commands, keyspace.MESSAGE_JANITOR_DONE)),
+        settings.messaging_cleanup_interval_secs,
+    )
+    attachments = Janitor(
+        Lease(redis.scripts, keyspace.ATTACHMENT_JANITOR),
+        services.attachments.sweep,
+        SweepRecord("attachments", LastRun(redis.commands, keyspace.ATTACHMENT_JANITOR_DONE)),
+        settings.storage_cleanup_interval_secs,
+    )
+    for janitor in (messages, attachments):
+        running.push_async_callback(janitor.stop)
+        janitor.start()

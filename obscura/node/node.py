@@ -1,51 +1,31 @@
-"""One node: builds every object, starts them in order and stops them in the reverse."""
+"""One node: starts what it is made of in order, and stops it in the reverse."""
 
 import asyncio
 import logging
-import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from uuid import uuid4
 
 from obscura.api.management import Readiness, own_metrics
-from obscura.api.server import ApiServices, make_api_server, make_management_server
+from obscura.api.server import ApiServices, make_api_server
+from obscura.blobs import Blobs
 from obscura.blobs.factory import make_blobs
-from obscura.crypto.passwords import make_passwords
-from obscura.crypto.tokens import AccessTokens
-from obscura.data_dir import load_or_create_jwt_secret
-from obscura.embedded_redis.server import EmbeddedRedis
 from obscura.errors import StartupError, StoreUnavailable
-from obscura.gateway.ack_batcher import AckBatcher
-from obscura.gateway.gap_recovery import GapRecovery
-from obscura.gateway.hub import Hub
-from obscura.gateway.options import SocketContext, SocketOptions
-from obscura.gateway.server import Gateway
-from obscura.gateway.socket_limits import SocketLimits
-from obscura.http.server import HttpServer
-from obscura.node import parts
-from obscura.observability.metrics.delivery import ACKS_WAITING
-from obscura.observability.metrics.gateway import SOCKETS_LIMIT
+from obscura.node.gateway import build_acks, build_gateway, build_hub
+from obscura.node.janitors import start_janitors
+from obscura.node.listening import open_management_port, open_port
+from obscura.node.own_redis import ensure_redis
+from obscura.node.services import Services, build_services
 from obscura.observability.metrics.process import READY
 from obscura.observability.tracing import Tracing, make_tracing
 from obscura.redis_client.client import RedisClient
 from obscura.redis_client.health_monitor import RedisHealthMonitor
 from obscura.redis_client.pubsub import Callbacks
-from obscura.services.accounts import Accounts
-from obscura.services.attachments import AttachmentOptions, Attachments
-from obscura.services.keys import KeyOptions, Keys
-from obscura.services.messages import Messages
-from obscura.services.sessions import SessionOptions, Sessions
-from obscura.settings import limits
+from obscura.runtime import warn_of_few_open_files
 from obscura.settings.model import Settings
 from obscura.store import keyspace
-from obscura.store.accounts import AccountStore
-from obscura.store.attachments import AttachmentStore
 from obscura.store.events import EventDecoder
-from obscura.store.keys import KeyStore
-from obscura.store.messages import InboxLimits, MessageStore
-from obscura.store.rate_limits import RateLimit
-from obscura.store.sessions import SessionStore
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +48,13 @@ class Node:
     def __init__(self, settings: Settings, is_worker: bool = False) -> None:
         self._settings = settings
         self._is_worker = is_worker
-        self._draining = False
+        self._is_draining = False
         self._id = str(uuid4())
-        self._tracing: Tracing | None = None
         self._running = AsyncExitStack()  # what to stop, in the reverse order of its start
         self._stopping: asyncio.Task[None] | None = None
-        self._events = EventDecoder()
+        self._redis: RedisClient
+        self._blobs: Blobs
+        self._services: Services
         self.api_port = self.management_port = 0
         self.redis_description = ""
 
@@ -84,14 +65,7 @@ class Node:
             StartupError: A port is taken, Redis cannot be had, the data directory is in use, a part is not installed.
         """
         try:
-            self._start_tracing()
-            await self._start_database()
-            await self._start_storage()
-            self._build_services()
-            await self._sessions.reload_ended()
-            self._start_janitors()
-            self._build_gateway()
-            await self._listen()
+            await self._start()
         except StoreUnavailable as error:
             await self.stop()
             raise StartupError(f"Redis is not available: {error}") from error
@@ -99,6 +73,7 @@ class Node:
             await self.stop()
             raise
         log.info("started", extra={"port": self.api_port, "management_port": self.management_port})
+        warn_of_few_open_files(self._settings.max_sockets)
 
     async def stop(self) -> None:
         """Be not ready at once, say goodbye to every socket, finish what was begun, and end.
@@ -107,148 +82,90 @@ class Node:
         is cut off. Safe to call again.
         """
         if self._stopping is None:
-            self._draining = True
+            self._is_draining = True
             self._stopping = asyncio.create_task(self._running.aclose())
         await asyncio.shield(self._stopping)
-
-    def _start_tracing(self) -> None:
-        settings = self._settings
-        if settings.otlp_endpoint is not None:
-            self._tracing = make_tracing(settings.otlp_endpoint, settings.otlp_sample_ratio, self._id)
-            # A share of the shutdown timeout, for all else has stopped by then, and most likely early.
-            self._running.push_async_callback(self._tracing.stop, settings.shutdown_timeout_secs * _TRACES_SHARE)
 
     async def readiness(self) -> Mapping[str, str]:
         """What /readyz answers, of a node that has started."""
         checks = {
-            "database": lambda: self._database.is_alive(self._settings.health_db_timeout_ms / 1000),
+            "database": lambda: self._redis.is_alive(self._settings.health_db_timeout_ms / 1000),
             "storage": self._has_storage,
-            "events": self._database.is_subscribed,
+            "events": self._redis.is_subscribed,
         }
-        return await Readiness(checks, lambda: self._draining)()
+        return await Readiness(checks, lambda: self._is_draining)()
 
-    async def _start_database(self) -> None:
+    async def _start(self) -> None:
+        tracing = self._start_tracing()
+        settings, self.redis_description = await ensure_redis(self._settings, self._running)
+        events = EventDecoder()
+        self._redis = await self._connect(settings, events)
+        self._blobs = await self._start_blobs()
+        self._services = services = build_services(settings, self._redis, self._blobs, self._running)
+        hub = build_hub(self._redis, events, services, self._running)
+        await services.sessions.reload_ended()  # only now, so that none ends between the list and the events
+        start_janitors(settings, self._redis, services, self._running)
+        acks = build_acks(settings, services)
+        self._gateway = build_gateway(settings, hub, acks, services)
+        if not self._is_worker:
+            self.management_port = await open_management_port(settings, self.readiness, own_metrics, self._running)
+        await self._serve_clients(tracing)
+        acks.start()
+
+    def _start_tracing(self) -> Tracing | None:
         settings = self._settings
-        url = settings.redis_url
-        if url is None:
-            embedded = EmbeddedRedis(settings.data_dir)
-            self._running.push_async_callback(embedded.stop)
-            await embedded.start()
-            url = embedded.url
-            self.redis_description = f"data in {settings.data_dir.absolute()}\nlook inside: {embedded.cli_line}"
-        else:
-            self.redis_description = "data in the Redis of OBSCURA_REDIS_URL"
-        self._database = RedisClient(
-            url,
+        if settings.otlp_endpoint is None:
+            return None
+        tracing = make_tracing(settings.otlp_endpoint, settings.otlp_sample_ratio, self._id)
+        # A share of the shutdown timeout, for all else has stopped by then, and most likely early.
+        self._running.push_async_callback(tracing.stop, settings.shutdown_timeout_secs * _TRACES_SHARE)
+        return tracing
+
+    async def _connect(self, settings: Settings, events: EventDecoder) -> RedisClient:
+        """Connect to Redis and watch over it. ``events`` hears what happens in it from now on."""
+        assert settings.redis_url is not None
+        redis = RedisClient(
+            settings.redis_url,
             keyspace.client_name(self._id),
             settings.redis_wait_replicas,
             partial(keyspace.probe, self._id),
-            Callbacks(self._events.on_message, self._events.on_gap),
+            Callbacks(events.on_message, events.on_gap),
         )
-        events = self._database.events
-        self._hub = Hub(
-            subscribe=lambda user_id: events.subscribe(keyspace.events(user_id)),
-            unsubscribe=lambda user_id: events.unsubscribe(keyspace.events(user_id)),
+        self._running.push_async_callback(redis.stop)
+        await redis.start({keyspace.ENDED_SESSIONS})
+        health_monitor = RedisHealthMonitor(lambda: redis.commands.masters)
+        self._running.push_async_callback(health_monitor.stop)
+        health_monitor.start()
+        READY.set_function(lambda: not self._is_draining and redis.is_connected and redis.events.is_healthy)
+        return redis
+
+    async def _start_blobs(self) -> Blobs:
+        blobs = make_blobs(self._settings)
+        self._running.push_async_callback(blobs.stop)
+        await blobs.start()
+        return blobs
+
+    async def _serve_clients(self, tracing: Tracing | None) -> None:
+        """Open the API port, and see to it that a stop first lets the sockets go, and then the requests."""
+        settings, services, gateway = self._settings, self._services, self._gateway
+        asked = ApiServices(
+            services.accounts,
+            services.sessions,
+            services.keys,
+            services.messages,
+            services.attachments,
+            gateway,
+            services.auth_limit.take,
         )
-        self._running.push_async_callback(self._database.stop)
-        await self._database.start({keyspace.ENDED_SESSIONS})
-        signs = RedisHealthMonitor(lambda: self._database.commands.masters)
-        self._running.push_async_callback(signs.stop)
-        signs.start()
-        READY.set_function(lambda: not self._draining and self._database.is_connected and events.is_healthy)
-
-    async def _start_storage(self) -> None:
-        self._blobs = make_blobs(self._settings)
-        self._running.push_async_callback(self._blobs.stop)
-        await self._blobs.start()
-
-    def _build_services(self) -> None:
-        settings, database = self._settings, self._database
-        commands, scripts = database.commands, database.scripts
-        secrets = settings.jwt_secret or (load_or_create_jwt_secret(settings.data_dir),)
-        session_options = SessionOptions.from_settings(settings, secrets[0])
-        message_store = MessageStore(commands, scripts, InboxLimits.from_settings(settings))
-        tokens = AccessTokens(secrets, settings.access_token_ttl_secs)
-        passwords = make_passwords(settings)
-        self._running.callback(passwords.close)
-
-        self._sessions = Sessions(SessionStore(commands, scripts), tokens, session_options)
-        self._running.push_async_callback(self._sessions.stop)
-        gap_recovery = GapRecovery(self._hub, self._sessions.reload_ended, self._sessions.ended)
-        self._running.push_async_callback(gap_recovery.stop)
-        self._events.hand_to(self._hub.dispatch, self._sessions.ended.add, gap_recovery.on_gap)
-        self._keys = Keys(
-            KeyStore(commands, scripts),
-            self._sessions,
-            RateLimit(scripts, limits.BUNDLE.config(settings)),
-            KeyOptions.from_settings(settings),
+        api = make_api_server(settings, asked, tracing)
+        self.api_port = await open_port(
+            api, settings.host, settings.port, self._running, is_port_shared=self._is_worker
         )
-        self._messages = Messages(message_store, int(settings.messaging_cleanup_interval_secs * 1000))
-        self._accounts = Accounts(
-            AccountStore(commands, scripts),
-            self._sessions,
-            passwords,
-            RateLimit(scripts, limits.LOGIN.config(settings)),
-            settings.max_pre_keys,
-        )
-        self._auth_limit = RateLimit(scripts, limits.AUTH.config(settings))
-        self._attachments = Attachments(
-            AttachmentStore(commands, scripts),
-            self._blobs,
-            AttachmentOptions.from_settings(settings),
-        )
-
-    def _start_janitors(self) -> None:
-        settings, database = self._settings, self._database
-        for kind, sweep, interval_secs in (
-            ("messages", self._messages.sweep, settings.messaging_cleanup_interval_secs),
-            ("attachments", self._attachments.sweep, settings.storage_cleanup_interval_secs),
-        ):
-            janitor = parts.make_janitor(kind, database, sweep, interval_secs)
-            self._running.push_async_callback(janitor.stop)
-            janitor.start()
-
-    def _build_gateway(self) -> None:
-        settings = self._settings
-        acks = AckBatcher.from_settings(settings, self._messages.acknowledge)
-        self._acks = acks
-        ACKS_WAITING.set_function(lambda: acks.waiting)
-        SOCKETS_LIMIT.set(settings.max_sockets)
-        context = SocketContext(SocketOptions.from_settings(settings), self._messages, self._keys, acks)
-        self._gateway = Gateway(self._hub, context, self._sessions, SocketLimits.from_settings(settings))
-
-    async def _listen(self) -> None:
-        settings = self._settings
-        if not self._is_worker:
-            management_server = make_management_server(settings, self.readiness, own_metrics)
-            self.management_port = await self._open(management_server, settings.mgmt_port)
-        services = ApiServices(
-            self._accounts,
-            self._sessions,
-            self._keys,
-            self._messages,
-            self._attachments,
-            self._gateway,
-            self._auth_limit.take,
-        )
-        api = make_api_server(settings, services, self._tracing)
-        self.api_port = await self._open(api, settings.port)
-        self._acks.start()
         sockets_secs = settings.shutdown_timeout_secs / 2  # the other half is for the other requests
-        self._running.push_async_callback(self._gateway.shutdown, sockets_secs)
+        self._running.push_async_callback(gateway.shutdown, sockets_secs)
         self._running.push_async_callback(api.stop_accepting)
-        self._running.push_async_callback(self._gateway.drain, settings.drain_secs)
+        self._running.push_async_callback(gateway.drain, settings.drain_secs)
         self._running.callback(api.disable_keep_alive)
-
-    async def _open(self, server: HttpServer, port: int) -> int:
-        self._running.push_async_callback(server.stop)
-        try:
-            await server.start(self._settings.host, port, is_port_shared=self._is_worker)
-        except OSError as error:
-            raise StartupError(
-                f"cannot listen on {self._settings.host} port {port}: {os.strerror(error.errno or 0).lower()}"
-            ) from error
-        return server.port
 
     async def _has_storage(self) -> bool:
         try:

@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 from obscura.api.management import own_metrics, status_of
-from obscura.api.server import make_management_server
-from obscura.data_dir import load_or_create_jwt_secret
-from obscura.embedded_redis.server import EmbeddedRedis
 from obscura.errors import StartupError
+from obscura.node.listening import open_management_port
+from obscura.node.own_redis import ensure_redis
 from obscura.processes.metrics_aggregator import MetricsAggregator, without_gauges
 from obscura.processes.reserved_port import ReservedPort
 from obscura.processes.worker_config import WorkerConfig
@@ -39,7 +38,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._draining = False
+        self._is_draining = False
         self._slots: list[WorkerSlot] = []
         self._metrics = MetricsAggregator()
         self._running = AsyncExitStack()  # what to stop, in the reverse order of its start
@@ -54,11 +53,13 @@ class Supervisor:
             StartupError: A port is taken, Redis cannot be had, the data directory is in use.
         """
         try:
-            settings = await self._with_redis(self._settings)
+            settings, self.redis_description = await ensure_redis(self._settings, self._running)
             reserved = ReservedPort(settings.host, settings.port)
             self._running.callback(reserved.close)
             self.api_port = reserved.port
-            await self._open_management()
+            self.management_port = await open_management_port(
+                settings, self._readiness, self._all_metrics, self._running
+            )
             await self._start_workers(settings.model_copy(update={"port": reserved.port}))
         except BaseException:
             await self.stop()
@@ -73,33 +74,9 @@ class Supervisor:
         again. When it is cancelled the workers have a second.
         """
         if self._stopping is None:
-            self._draining = True
+            self._is_draining = True
             self._stopping = asyncio.create_task(self._running.aclose())
         await asyncio.shield(self._stopping)
-
-    async def _with_redis(self, settings: Settings) -> Settings:
-        """Start what is not given, and return the settings with it."""
-        if settings.redis_url is not None:
-            self.redis_description = "data in the Redis of OBSCURA_REDIS_URL"
-            return settings
-        embedded = EmbeddedRedis(settings.data_dir)
-        self._running.push_async_callback(embedded.stop)
-        await embedded.start()
-        self.redis_description = f"data in {settings.data_dir.absolute()}\nlook inside: {embedded.cli_line}"
-        secrets = settings.jwt_secret or (load_or_create_jwt_secret(settings.data_dir),)
-        return settings.model_copy(update={"redis_url": embedded.url, "jwt_secret": secrets})
-
-    async def _open_management(self) -> None:
-        settings = self._settings
-        server = make_management_server(settings, self._readiness, self._all_metrics)
-        self._running.push_async_callback(server.stop)
-        try:
-            await server.start(settings.host, settings.mgmt_port)
-        except OSError as error:
-            raise StartupError(
-                f"cannot listen on {settings.host} port {settings.mgmt_port}: {os.strerror(error.errno or 0).lower()}"
-            ) from error
-        self.management_port = server.port
 
     async def _start_workers(self, settings: Settings) -> None:
         self._slots = [
@@ -126,7 +103,7 @@ class Supervisor:
         parts = {part: _joint_status([answer[part] for answer in answers]) for part in _PARTS}
         serving = sum(answer["status"] != "draining" for answer in answers)
         status = status_of(parts) if serving == settings.workers else "error"
-        whole = {"status": "draining" if self._draining else status, **parts}
+        whole = {"status": "draining" if self._is_draining else status, **parts}
         return {**whole, "workers": f"{serving} of {settings.workers}"}
 
     async def _all_metrics(self) -> bytes:

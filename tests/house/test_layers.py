@@ -15,7 +15,7 @@ BASE = {"errors", "observability", "runtime", "settings", "tasks"}
 ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {"processes", "node", "inspect", "bench"},
-    "processes": {"node", "http", "api", "embedded_redis", "data_dir"},
+    "processes": {"node", "api"},
     "node": {
         *("api", "http", "gateway", "services", "store", "redis_client", "embedded_redis", "data_dir", "blobs"),
         *("model", "crypto"),

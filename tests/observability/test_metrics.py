@@ -495,7 +495,7 @@ async def test_an_exchange_without_an_answer_is_counted_when_it_is_taken_back(
     async def lose_the_answer() -> None:
         with paused(own_redis), pytest.raises(StoreUnavailable):
             # Not over HTTP: there the count of the client's requests would be what Redis is too slow for.
-            await node._sessions.refresh(user.refresh_token)
+            await node._services.sessions.refresh(user.refresh_token)
 
     await rises(figure("obscura_refresh_unanswered_total", outcome="taken back"), lose_the_answer)
 

@@ -93,7 +93,7 @@ async def test_a_refresh_that_got_no_answer_can_be_tried_on_another_node(
     user = await refreshed(await here.register(pre_keys=1))
     with paused(own_redis), pytest.raises(StoreUnavailable):
         # Not over HTTP: there the count of the client's requests would be what Redis is too slow for.
-        await node._sessions.refresh(user.refresh_token)
+        await node._services.sessions.refresh(user.refresh_token)
     with own_redis.client as redis:
         # Exchanged when Redis went on, and then back again.
         await eventually(lambda: redis.hlen(session_key(user)) > len(["token", "created_at", "rotated_at", "rotated:"]))
