@@ -23,6 +23,7 @@ from obscura.runtime import (
     new_event_loop,
     raise_open_files_limit,
     run_until_signalled,
+    warn_of_few_open_files,
 )
 from obscura.settings.help import serve_help
 from obscura.settings.loading import load
@@ -89,6 +90,8 @@ async def _run(settings: Settings) -> None:
         node = Supervisor(settings)
 
     def on_started() -> None:
+        if settings.workers == 1:  # else each worker says so for itself
+            warn_of_few_open_files(settings.max_sockets)
         print(_announcement(settings.host, node), flush=True)
 
     await run_until_signalled(node, on_started)

@@ -22,7 +22,6 @@ from obscura.observability.tracing import Tracing, make_tracing
 from obscura.redis_client.client import RedisClient
 from obscura.redis_client.health_monitor import RedisHealthMonitor
 from obscura.redis_client.pubsub import Callbacks
-from obscura.runtime import warn_of_few_open_files
 from obscura.settings.model import Settings
 from obscura.store import keyspace
 from obscura.store.events import EventDecoder
@@ -73,7 +72,6 @@ class Node:
             await self.stop()
             raise
         log.info("started", extra={"port": self.api_port, "management_port": self.management_port})
-        warn_of_few_open_files(self._settings.max_sockets)
 
     async def stop(self) -> None:
         """Be not ready at once, say goodbye to every socket, finish what was begun, and end.

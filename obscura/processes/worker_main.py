@@ -28,7 +28,7 @@ from obscura.errors import StartupError
 from obscura.node.node import Node
 from obscura.observability.logs import set_up_logging
 from obscura.processes.worker_config import WorkerConfig
-from obscura.runtime import STACK_DUMP_SIGNAL, new_event_loop, run_until_signalled
+from obscura.runtime import STACK_DUMP_SIGNAL, new_event_loop, run_until_signalled, warn_of_few_open_files
 from obscura.tasks import end_tasks
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ async def _serve(channel: socket.socket) -> int:
     answering = asyncio.create_task(_answer(reader, writer, answers))
 
     def on_started() -> None:
+        warn_of_few_open_files(settings.max_sockets)
         _send(writer, {"started": True})
 
     try:
