@@ -93,16 +93,23 @@ class WebSocket(asyncio.Protocol):
         on_messages: Callable[["WebSocket", list[bytes]], None],
         timeout_secs: float,
     ) -> "WebSocket":
-        """Connect and upgrade.
+        """A socket that is connected and upgraded; raises what `upgrade` raises."""
+        socket = cls(traffic, on_messages)
+        await socket.upgrade(target, path, timeout_secs)
+        return socket
+
+    async def upgrade(self, target: Target, path: str, timeout_secs: float) -> None:
+        """Connect and upgrade, once in the life of a socket.
 
         Raises:
-            ExchangeError: The server refused, or nothing came in time.
+            NotSentError: The connection could not be made.
+            RefusedError: The server answered with another status.
+            ExchangeError: Its answer was wrong, or nothing came in time.
         """
-        self = cls(traffic, on_messages)
         try:
             async with asyncio.timeout(timeout_secs):
                 await target.connect(lambda: self)
-                self._upgrade(target, path)
+                self._ask_for_upgrade(target, path)
                 await self._upgraded
         except TimeoutError:
             raise (NotSentError if self.transport is None else ExchangeError)("timeout") from None
@@ -111,7 +118,6 @@ class WebSocket(asyncio.Protocol):
         finally:
             if not self._is_upgraded:
                 self.abort()
-        return self
 
     @property
     def is_open(self) -> bool:
@@ -159,7 +165,7 @@ class WebSocket(asyncio.Protocol):
         if not self.ended.done():
             self.ended.set_result(is_orderly)
 
-    def _upgrade(self, target: Target, path: str) -> None:
+    def _ask_for_upgrade(self, target: Target, path: str) -> None:
         key = new_key()
         self._accept = base64.b64encode(sha1(key + _GUID, usedforsecurity=False).digest())
         self.write(upgrade_request(target.authority, path, key))

@@ -1,7 +1,7 @@
 """The fault suite: a relay of real processes, steady load, faults at random moments, and a history that is checked.
 
 How it works
-    A scenario gets a `Ground`: Redis, nodes as processes of their own, a proxy on the way of the last one, and a
+    A scenario gets a `Testbed`: Redis, nodes as processes of their own, a proxy on the way of the last one, and a
     `Random` with a printed seed. It lets a `Crowd` of clients send at a steady rate, and hurts what it came to hurt.
     The clients behave as docs/clients/ tells client authors: they reconnect with backoff and jitter, refresh their
     tokens, honour Retry-After, and retry, one half with an Idempotency-Key and one half without.
@@ -19,7 +19,7 @@ Rooms
     crowd.py       many of them, at a steady rate
     redis7.py      redis-server with an append-only file: alone, under Sentinel, as a Cluster
     nodes.py       `obscura serve`, and haproxy in front of several
-    ground.py      all of it put together
+    testbed.py      all of it put together
     bystanders.py  others at a node that is abused, and its memory
     floods.py      clients without manners
     watch.py       a node's readiness, all the while

@@ -1,7 +1,6 @@
 """An account at the relay: its device's keys, its tokens, and what it hears of them."""
 
 import asyncio
-import base64
 import json
 import random
 import secrets
@@ -10,8 +9,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from obscura.client.errors import ExchangeError, NotSentError
+from obscura.client.http import Reply
+from obscura.client.tokens import claims_of
 from tests.faults.history import History, Judgement, KeyTaken, SessionLife
-from tests.faults.http import HttpConnection, NotSentError, Reply
+from tests.faults.http import JSON, LocalConnection
 from tests.support.client import PASSWORD
 from tests.support.keys import Device, one_time_keys
 
@@ -22,7 +24,7 @@ _REFILL = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Endpoint:
     """Where clients come in: a node, or a balancer."""
 
     name: str
@@ -30,16 +32,16 @@ class Door:
 
 
 @dataclass
-class World:
+class Environment:
     """What all persons share.
 
     Attributes:
-        doors: In an order that means nothing; a client that finds one locked tries the next at once.
+        endpoints: In an order that means nothing; a client that finds nobody at one tries the next at once.
         withheld: The share of envelopes that are not acked when they are first seen.
         churn_secs: After so long a client closes its socket and opens another one, on average.
     """
 
-    doors: Sequence[Door]
+    endpoints: Sequence[Endpoint]
     random: random.Random
     history: History = field(default_factory=History)
     withheld: float = WITHHELD
@@ -47,8 +49,12 @@ class World:
     socket_number: int = 0
     now: Callable[[], float] = field(default_factory=lambda: asyncio.get_running_loop().time)
 
-    def shuffled_doors(self) -> list[Door]:
-        return self.random.sample(self.doors, len(self.doors))
+    def after(self, endpoint: Endpoint) -> Endpoint:
+        """The next one, in the order of all."""
+        return self.endpoints[(self.endpoints.index(endpoint) + 1) % len(self.endpoints)]
+
+    def shuffled_endpoints(self) -> list[Endpoint]:
+        return self.random.sample(self.endpoints, len(self.endpoints))
 
 
 @dataclass(slots=True)
@@ -61,20 +67,15 @@ class Tokens:
     expires: float
 
     @property
-    def claims(self) -> dict[str, str]:
-        payload = self.access.split(".")[1]
-        return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-
-    @property
     def session(self) -> str:
-        return str(self.claims["sid"])
+        return str(claims_of(self.access)["sid"])
 
 
 class Backoff:
     """Waits between attempts, as docs/clients/gateway.md says."""
 
-    def __init__(self, world: World) -> None:
-        self._random = world.random
+    def __init__(self, environment: Environment) -> None:
+        self._random = environment.random
         self._attempts = 0
 
     async def pause(self, at_least_secs: float = 0.0) -> None:
@@ -86,11 +87,11 @@ class Backoff:
 class Account:
     """An account and its device."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
         self._device = Device()
         self._name = f"person-{secrets.token_hex(8)}"
-        self._calls = HttpConnection()
+        self._calls = LocalConnection()
         self._tokens: Tokens | None = None
         self._refreshing = asyncio.Lock()
         self._refilling: asyncio.Task[None] | None = None
@@ -108,12 +109,12 @@ class Account:
 
     async def register(self) -> None:
         body = self._device.takeover(1, self._new_keys()) | {"username": self._name, "password": PASSWORD}
-        began = self._world.now()
+        began = self._environment.now()
         reply = await self._patiently("POST", "/v1/users", body)
         assert reply.status == 201, reply
         self._take_tokens(reply, began)
         assert self._tokens is not None
-        self.id = str(self._tokens.claims["sub"])
+        self.id = str(claims_of(self._tokens.access)["sub"])
 
     @property
     def identity_key(self) -> str:
@@ -121,9 +122,9 @@ class Account:
 
     async def token(self) -> str:
         """An access token that holds, refreshed when its time comes."""
-        if self._tokens is None or self._world.now() >= self._tokens.refresh_after:
+        if self._tokens is None or self._environment.now() >= self._tokens.refresh_after:
             async with self._refreshing:
-                if self._tokens is None or self._world.now() >= self._tokens.refresh_after:
+                if self._tokens is None or self._environment.now() >= self._tokens.refresh_after:
                     await self._refresh()
         assert self._tokens is not None
         return self._tokens.access
@@ -135,7 +136,7 @@ class Account:
 
     async def _refresh(self) -> None:
         assert self._tokens is not None
-        began, session = self._world.now(), self._tokens.session
+        began, session = self._environment.now(), self._tokens.session
         reply = await self._patiently("POST", "/v1/sessions/refresh", {"refreshToken": self._tokens.refresh})
         if reply.status == 200:
             self._take_tokens(reply, began)
@@ -146,40 +147,39 @@ class Account:
         self._take_tokens(reply, began)
 
     def _take_tokens(self, reply: Reply, asked: float) -> None:
-        body, now = reply.json, self._world.now()
+        body, now = reply.json(), self._environment.now()
         life_secs = body["expiresAt"] - time.time()
         self._tokens = Tokens(body["token"], body["refreshToken"], now + 0.6 * life_secs, now + life_secs - 1)
-        self._world.history.sessions.setdefault(self._tokens.session, SessionLife(began=now))
+        self._environment.history.sessions.setdefault(self._tokens.session, SessionLife(began=now))
 
     def _judge(self, session: str, asked: float, *, accepted: bool, where: str) -> None:
-        self._world.history.judgements.append(Judgement(session, asked, self._world.now(), accepted, where))
+        self._environment.history.judgements.append(Judgement(session, asked, self._environment.now(), accepted, where))
 
     def _on_unauthorized(self, token: str, asked: float, where: str) -> None:
         """A 401 means that the token holds no longer; one that is too old does not count."""
         if self._tokens is None or self._tokens.access != token:
             return
-        if self._world.now() < self._tokens.expires:
+        if self._environment.now() < self._tokens.expires:
             self._judge(self._tokens.session, asked, accepted=False, where=where)
         self._tokens.refresh_after = 0.0
 
     async def _patiently(self, method: str, target: str, body: dict[str, object]) -> Reply:
         """Ask until there is an answer that is no 503."""
-        backoff = Backoff(self._world)
-        headers = "Content-Type: application/json\r\n"
+        backoff = Backoff(self._environment)
         while True:
             at_least_secs = 0.0
-            for door in self._world.shuffled_doors():
+            for endpoint in self._environment.shuffled_endpoints():
                 try:
                     reply = await self._calls.ask(
-                        door.port, method, target, body=json.dumps(body).encode(), headers=headers
+                        endpoint.port, method, target, body=json.dumps(body).encode(), headers=JSON
                     )
                 except NotSentError:
-                    continue  # the next door
-                except ConnectionError:
+                    continue  # the next endpoint
+                except ExchangeError:
                     break
                 if reply.status not in (429, 503):
                     return reply
-                at_least_secs = reply.retry_after_secs
+                at_least_secs = reply.retry_after_secs or 1
                 break
             await backoff.pause(at_least_secs)
 
@@ -187,14 +187,14 @@ class Account:
 
     async def take_key_of(self, other: "Account") -> None:
         """Fetch somebody's bundle, once."""
-        door = self._world.random.choice(self._world.doors)
+        endpoint = self._environment.random.choice(self._environment.endpoints)
         token = await self.token()
-        with suppress(ConnectionError):
-            reply = await self._calls.ask(door.port, "GET", f"/v1/keys/{other.id}", token=token)
-            if reply.status == 200 and (key := reply.json.get("oneTimePreKey")):
-                self._world.history.keys.append(KeyTaken(other.id, key["publicKey"], self._world.now()))
+        with suppress(ExchangeError):
+            reply = await self._calls.ask(endpoint.port, "GET", f"/v1/keys/{other.id}", token=token)
+            if reply.status == 200 and (key := reply.json().get("oneTimePreKey")):
+                self._environment.history.keys.append(KeyTaken(other.id, key["publicKey"], self._environment.now()))
             elif reply.status not in (200, 401, 503):
-                self._world.history.surprises.append(f"a bundle was answered {reply.status}")
+                self._environment.history.surprises.append(f"a bundle was answered {reply.status}")
 
     def _on_shortage(self, _count: int) -> None:
         if self._refilling is None or self._refilling.done():
@@ -203,10 +203,10 @@ class Account:
     async def _refill(self) -> None:
         self._signed_id += 1
         body = json.dumps(self._device.upload(self._signed_id, self._new_keys())).encode()
-        headers, connection = "Content-Type: application/json\r\n", HttpConnection()
-        with suppress(ConnectionError):  # the server will say again that keys run low
-            port = self._world.random.choice(self._world.doors).port
-            await connection.ask(port, "POST", "/v1/keys", token=await self.token(), body=body, headers=headers)
+        connection = LocalConnection()
+        with suppress(ExchangeError):  # the server will say again that keys run low
+            port = self._environment.random.choice(self._environment.endpoints).port
+            await connection.ask(port, "POST", "/v1/keys", token=await self.token(), body=body, headers=JSON)
         connection.close()
 
     def _new_keys(self) -> list[dict[str, object]]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from math import ceil, inf
 
 from tests.faults import checker
-from tests.faults.account import Door
+from tests.faults.account import Endpoint
 from tests.faults.crowd import Crowd
-from tests.faults.ground import Ground
 from tests.faults.history import History
 from tests.faults.nodes import ServedNode
 from tests.faults.report import Findings
+from tests.faults.testbed import Testbed
 
 _SIZE = 8
 _RATE_PER_SEC = 100
@@ -47,23 +47,23 @@ class Abuse:
 
 
 @asynccontextmanager
-async def abused(ground: Ground, node: ServedNode, found: Findings) -> AsyncIterator[Abuse]:
+async def abused(testbed: Testbed, node: ServedNode, found: Findings) -> AsyncIterator[Abuse]:
     """The block abuses a node; others write to each other there, before it and all the while.
 
     It is a fault if one of their requests fails, one of their sockets ends, a message is lost or comes much later
     than before, the node answers 500 or 503 to anybody, or writes many lines to its log.
     """
-    crowd = Crowd([Door(node.name, node.port)], ground.random, _SIZE, _RATE_PER_SEC)
+    crowd = Crowd([Endpoint(node.name, node.port)], testbed.random, _SIZE, _RATE_PER_SEC)
     await crowd.register()
     try:
         with crowd.staying():
             async with crowd.round() as history, crowd.at_work():
                 await asyncio.sleep(_BEFORE_SECS)
                 errors, lines = await node.metric(_ERRORS), node.log.count("\n")
-                began, abuse = ground.now, Abuse(node, crowd, node.resident_bytes, node.resident_bytes)
+                began, abuse = testbed.now, Abuse(node, crowd, node.resident_bytes, node.resident_bytes)
                 async with _watching_memory(abuse):
                     yield abuse
-                ended = ground.now
+                ended = testbed.now
                 errors, lines = await node.metric(_ERRORS) - errors, node.log.count("\n") - lines
     finally:
         await crowd.leave()

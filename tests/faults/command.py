@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.faults.ground import Ground
 from tests.faults.report import Findings, merge, table
 from tests.faults.scenarios import RELAYS, Relay, Scenario
+from tests.faults.testbed import Testbed
 
 _MINUTES = 60.0
 _STOPPED = 130
@@ -87,9 +87,9 @@ async def _take_turn(
     if not chosen:
         return False
     try:
-        async with relay.open(seed) as ground:
+        async with relay.open(seed) as testbed:
             for scenario in chosen:
-                await _play(scenario, ground, is_long, total)
+                await _play(scenario, testbed, is_long, total)
                 if end is not None and time.monotonic() >= end:
                     return True
     except pytest.skip.Exception as reason:
@@ -97,10 +97,10 @@ async def _take_turn(
     return False
 
 
-async def _play(scenario: Scenario, ground: Ground, is_long: bool, total: dict[str, Findings]) -> None:
+async def _play(scenario: Scenario, testbed: Testbed, is_long: bool, total: dict[str, Findings]) -> None:
     began = time.monotonic()
     try:
-        found = await scenario.run(ground, is_long=is_long)
+        found = await scenario.run(testbed, is_long=is_long)
     except pytest.skip.Exception as reason:
         print(f"  skipped  {scenario.name}: {reason}", flush=True)
         return

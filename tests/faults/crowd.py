@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from random import Random
 
-from tests.faults.account import WITHHELD, Door, World
+from tests.faults.account import WITHHELD, Endpoint, Environment
 from tests.faults.client import Person
 from tests.faults.history import History, Sent
 from tests.support.waiting import eventually
@@ -25,15 +25,17 @@ class Crowd:
         rate_per_sec: Messages that are sent while `at_work`; what was missed while nobody could store is not made up.
     """
 
-    def __init__(self, doors: Sequence[Door], random: Random, size: int = SIZE, rate_per_sec: float = RATE_PER_SEC):
-        self.world = World(doors, random)
-        self.people = [Person(self.world) for _ in range(size)]
+    def __init__(
+        self, endpoints: Sequence[Endpoint], random: Random, size: int = SIZE, rate_per_sec: float = RATE_PER_SEC
+    ):
+        self.environment = Environment(endpoints, random)
+        self.people = [Person(self.environment) for _ in range(size)]
         self.rate_per_sec = rate_per_sec
         self._numbers = itertools.count(1)
 
     @property
     def history(self) -> History:
-        return self.world.history
+        return self.environment.history
 
     async def register(self) -> None:
         await asyncio.gather(*(person.register() for person in self.people))
@@ -45,17 +47,17 @@ class Crowd:
         """A message that is yet to be sent, with a number that no other has."""
         return Sent(next(self._numbers), sender.id, recipient.id, keyed)
 
-    def move_to(self, doors: Sequence[Door]) -> None:
+    def move_to(self, endpoints: Sequence[Endpoint]) -> None:
         """From now on everybody comes in by these."""
-        self.world.doors = doors
+        self.environment.endpoints = endpoints
         for person in self.people:
-            person.door = self.world.random.choice(doors)
+            person.endpoint = self.environment.random.choice(endpoints)
 
     @asynccontextmanager
     async def round(self) -> AsyncIterator[History]:
         """A new history, with everybody connected; afterwards everybody has seen all and is gone."""
         sessions = self.history.sessions
-        self.world.history = History(next(self._numbers), sessions=sessions)
+        self.environment.history = History(next(self._numbers), sessions=sessions)
         for person in self.people:
             person.inbox.clear()
             person.connect()
@@ -83,11 +85,11 @@ class Crowd:
     @contextmanager
     def staying(self) -> Iterator[None]:
         """Nobody closes a socket without need: only the relay can bring a message that waits."""
-        churn_secs, self.world.churn_secs = self.world.churn_secs, _FOR_EVER_SECS
+        churn_secs, self.environment.churn_secs = self.environment.churn_secs, _FOR_EVER_SECS
         try:
             yield
         finally:
-            self.world.churn_secs = churn_secs
+            self.environment.churn_secs = churn_secs
 
     async def all_is_seen(self, deadline_secs: float) -> bool:
         """Whether every message with a 201 is seen by then, with nothing sent and nobody reconnecting."""
@@ -105,13 +107,13 @@ class Crowd:
 
     async def drain(self) -> None:
         """Wait until everybody has seen all that was sent to them, and then has acked it."""
-        self.world.withheld = 0
+        self.environment.withheld = 0
         try:
             await self._mark()
             await asyncio.gather(*(person.reconnect() for person in self.people))
             await self._mark()
         finally:
-            self.world.withheld = WITHHELD
+            self.environment.withheld = WITHHELD
 
     async def _mark(self) -> None:
         """Send everybody one more message and wait for it: what was stored before it comes before it."""
@@ -123,17 +125,17 @@ class Crowd:
         await eventually(lambda: all(message.number in person.inbox for person, message in numbers.items()), DRAIN_SECS)
 
     async def _write(self, person: Person, period_secs: float, over: asyncio.Event) -> None:
-        world = self.world
-        due = world.now() + world.random.uniform(0, period_secs)
-        keyed = world.random.random() < 0.5
-        while not await _is_set_at(over, due - world.now()):
-            recipient = world.random.choice(self.people)
+        environment = self.environment
+        due = environment.now() + environment.random.uniform(0, period_secs)
+        keyed = environment.random.random() < 0.5
+        while not await _is_set_at(over, due - environment.now()):
+            recipient = environment.random.choice(self.people)
             await person.send(self.message(person, recipient, keyed=keyed))
             keyed = not keyed
-            due = max(due + period_secs, world.now() - 10 * period_secs)
+            due = max(due + period_secs, environment.now() - 10 * period_secs)
 
     async def _take_keys(self, over: asyncio.Event) -> None:
-        random = self.world.random
+        random = self.environment.random
         while not await _is_set_at(over, random.expovariate(_KEYS_PER_SEC)):
             await random.choice(self.people).take_key_of(random.choice(self.people))
 

@@ -1,12 +1,12 @@
 """Clients without manners. Each works in a thread of its own, so that what it does delays no measurement."""
 
-import base64
-import os
 import socket
 import time
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
+
+from obscura.client.websocket import new_key, upgrade_request
 
 _TIMEOUT_SECS = 10.0
 _POLL_SECS = 0.1
@@ -33,12 +33,7 @@ def answered(port: int, request: bytes) -> socket.socket:
 
 def upgraded(port: int, token: str) -> socket.socket:
     """A gateway socket."""
-    key = base64.b64encode(os.urandom(16)).decode()
-    connection = said(
-        port,
-        f"GET /v1/gateway?token={token} HTTP/1.1\r\nHost: relay\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode(),
-    )
+    connection = said(port, upgrade_request("relay", f"/v1/gateway?token={token}", new_key()))
     status, _ = _read_head(connection)
     assert status == 101, status
     return connection

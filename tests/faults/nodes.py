@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from obscura.client.errors import ExchangeError
 from tests.faults.http import ask_once
 from tests.support.balancers import CONFIG, find_program, haproxy_environ
 from tests.support.limits import NO_LIMITS
@@ -109,7 +110,7 @@ class ServedNode:
         """What /readyz says; status 0 if nobody answers."""
         try:
             reply = await ask_once(self.management_port, "GET", "/readyz")
-        except ConnectionError:
+        except ExchangeError:
             return 0, {}
         return reply.status, json.loads(reply.body)
 
@@ -164,5 +165,5 @@ async def haproxy(folder: Path, nodes: Sequence[ServedNode]) -> AsyncIterator[in
 async def _accepts(port: int) -> bool:
     try:
         return (await ask_once(port, "GET", "/openapi.yaml")).status == 200
-    except ConnectionError:
+    except ExchangeError:
         return False

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.faults.ground import Ground
 from tests.faults.report import table
 from tests.faults.scenarios import RELAYS, Scenario
+from tests.faults.testbed import Testbed
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
@@ -17,8 +17,8 @@ SHORT = [
 ]
 
 
-@pytest.mark.parametrize(("ground", "scenario"), SHORT, indirect=["ground"], scope="session")
-async def test_every_promise_is_kept_under(scenario: Scenario, ground: Ground) -> None:
-    found = await scenario.run(ground, is_long=False)
-    assert not found.faults, f"TEST_FAULTS_SEED={ground.seed}\n{table([found])}"
+@pytest.mark.parametrize(("testbed", "scenario"), SHORT, indirect=["testbed"], scope="session")
+async def test_every_promise_is_kept_under(scenario: Scenario, testbed: Testbed) -> None:
+    found = await scenario.run(testbed, is_long=False)
+    assert not found.faults, f"TEST_FAULTS_SEED={testbed.seed}\n{table([found])}"
     assert found.repetitions > 0

@@ -2,20 +2,20 @@
 
 import array
 import asyncio
-import base64
 import fcntl
-import os
 import select
 import socket
 import struct
 import termios
 from dataclasses import dataclass
 
+from obscura.client.websocket import frame, new_key, upgrade_request
 from obscura.v1.obscura_pb2 import Envelope, WebSocketFrame
 
 DEADLINE_SECS = 15.0
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
+
 _RECEIVE_BYTES = 65_536
 
 
@@ -52,15 +52,7 @@ class Frame:
 
 def frame_bytes(opcode: int, payload: bytes = b"", *, final: bool = True) -> bytes:
     """A client's frame, under the mask that changes nothing."""
-    head = bytes([opcode | (0x80 if final else 0)])
-    size = len(payload)
-    if size < 126:
-        head += bytes([0x80 | size])
-    elif size < 1 << 16:
-        head += struct.pack("!BH", 0x80 | 126, size)
-    else:
-        head += struct.pack("!BQ", 0x80 | 127, size)
-    return head + bytes(4) + payload
+    return frame(payload, opcode, is_final=final)
 
 
 class RawSocket:
@@ -104,16 +96,7 @@ class RawSocket:
 
         A header whose value is empty is left out.
         """
-        all_headers = {
-            "Host": "localhost",
-            "Connection": "Upgrade",
-            "Upgrade": "websocket",
-            "Sec-WebSocket-Version": "13",
-            "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
-        } | (headers or {})
-        lines = [f"{name}: {value}" for name, value in all_headers.items() if value]
-        head = "\r\n".join([f"GET {target} HTTP/1.1", *lines, "", ""])
-        await self.send_bytes(head.encode("latin-1") + and_then)
+        await self.send_bytes(upgrade_request("localhost", target, new_key(), headers or {}) + and_then)
         async with asyncio.timeout(DEADLINE_SECS):
             while b"\r\n\r\n" not in self._received:
                 await self._receive()

@@ -6,7 +6,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 
-from tests.faults.ground import Ground, on_cluster, over_straits, standalone, under_sentinel
 from tests.faults.report import Findings
 from tests.faults.scenarios import (
     abuse,
@@ -22,8 +21,9 @@ from tests.faults.scenarios import (
     soak,
     storage,
 )
+from tests.faults.testbed import Testbed, behind_proxies, on_cluster, standalone, under_sentinel
 
-Run = Callable[[Ground, int, Findings], Awaitable[None]]
+Run = Callable[[Testbed, int, Findings], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,16 @@ class Scenario:
     full: Run
     times: tuple[int, int]
 
-    async def run(self, ground: Ground, *, is_long: bool) -> Findings:
+    async def run(self, testbed: Testbed, *, is_long: bool) -> Findings:
         """One turn. What it found is in the findings; an error is one more fault."""
         found = Findings(self.name)
-        ground.random.seed(ground.seed)  # alone or after others, it does the same
+        testbed.random.seed(testbed.seed)  # alone or after others, it does the same
         try:
-            await (self.full if is_long else self.brief)(ground, max(1, self.times[is_long]), found)
+            await (self.full if is_long else self.brief)(testbed, max(1, self.times[is_long]), found)
         except Exception as error:
             traceback.print_exc()
             found.faults += [f"the scenario broke off: {cause!r}" for cause in _causes(error)]
-            await ground.restore()
+            await testbed.restore()
         return found
 
 
@@ -122,7 +122,7 @@ SENTINEL = (
         for waited in (0, 1, 2)
     ),
 )
-STRAITS = (
+BEHIND_PROXIES = (
     _same("master-isolated", sentinel.master_isolated, 1, 5),
     _same("master-isolated-unwaited", partial(sentinel.master_isolated, replicas=0), 0, 5),
     _same("master-out-of-reach", partial(sentinel.node_cut_off_from_the_master, length_secs=20), 0, 3),
@@ -147,13 +147,13 @@ class Relay:
         open: Starts one, with a seed.
     """
 
-    open: Callable[[int], AbstractAsyncContextManager[Ground]]
+    open: Callable[[int], AbstractAsyncContextManager[Testbed]]
     scenarios: tuple[Scenario, ...]
 
 
 RELAYS = (
     Relay(standalone, STANDALONE),
     Relay(under_sentinel, SENTINEL),
-    Relay(over_straits, STRAITS),
+    Relay(behind_proxies, BEHIND_PROXIES),
     Relay(on_cluster, CLUSTER),
 )

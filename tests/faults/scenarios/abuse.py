@@ -17,9 +17,9 @@ from obscura.model.message_ids import EntryId, MessageIds
 from obscura.v1.obscura_pb2 import Envelope
 from tests.faults import floods
 from tests.faults.bystanders import abused
-from tests.faults.ground import Ground
 from tests.faults.nodes import ServedNode
 from tests.faults.report import Findings
+from tests.faults.testbed import Testbed
 from tests.faults.websocket import GatewaySocket
 from tests.support.client import Api, User, ack_frame
 from tests.support.limits import coming_from, new_address
@@ -55,10 +55,10 @@ _REQUESTS_MB = 20.0
 
 
 @asynccontextmanager
-async def extra_node(ground: Ground, **settings: object) -> AsyncIterator[tuple[ServedNode, Api]]:
+async def extra_node(testbed: Testbed, **settings: object) -> AsyncIterator[tuple[ServedNode, Api]]:
     """A node to abuse, and calls to it."""
     async with AsyncExitStack() as stack:
-        node = await ground.add_node(**{"access_token_ttl_secs": 900} | settings)
+        node = await testbed.add_node(**{"access_token_ttl_secs": 900} | settings)
         stack.push_async_callback(node.remove)
         session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         yield node, Api(await stack.enter_async_context(session), node.port)
@@ -67,19 +67,19 @@ async def extra_node(ground: Ground, **settings: object) -> AsyncIterator[tuple[
 # Those that take nothing.
 
 
-async def readers_stuck(ground: Ground, times: int, found: Findings) -> None:
+async def readers_stuck(testbed: Testbed, times: int, found: Findings) -> None:
     """1,000 x 100 KB wait for sockets that take nothing, and for some that take little: the former are cut."""
-    async with extra_node(ground, ws_write_timeout_secs=_WRITE_TIMEOUT_SECS) as (node, api):
+    async with extra_node(testbed, ws_write_timeout_secs=_WRITE_TIMEOUT_SECS) as (node, api):
         for _ in range(times):
             alice, bob = await api.register(), await api.register()
             await fill(alice, bob, _QUEUED, _LARGE_BYTES)
-            async with abused(ground, node, found) as abuse:
+            async with abused(testbed, node, found) as abuse:
                 slow = [await _narrow(bob) for _ in range(_SLOW)]
                 sipping = [asyncio.create_task(_sip(socket)) for socket in slow]
                 stuck = [await _narrow(bob) for _ in range(_STUCK)]
-                began = ground.now
+                began = testbed.now
                 await eventually(lambda stuck=stuck: all(socket.was_cut for socket in stuck))
-                cut_after_secs = ground.now - began
+                cut_after_secs = testbed.now - began
                 found.expect(not any(socket.was_cut for socket in slow), "a slow reader was cut")
                 for task in sipping:
                     task.cancel()
@@ -105,15 +105,15 @@ async def _sip(socket: RawSocket) -> None:
 # Those that have gone without a word.
 
 
-async def peers_half_open(ground: Ground, times: int, found: Findings) -> None:
+async def peers_half_open(testbed: Testbed, times: int, found: Findings) -> None:
     """Nothing passes any more between some clients and a node: it lets go of them, and they miss nothing."""
     pings = {"ws_ping_interval_secs": _PING_INTERVAL_SECS, "ws_ping_timeout_secs": _PING_TIMEOUT_SECS}
     limit_secs = _PING_INTERVAL_SECS + _PING_TIMEOUT_SECS + _SLACK_SECS
-    async with extra_node(ground, **pings) as (node, api), Proxy(("127.0.0.1", node.port)) as proxy:
+    async with extra_node(testbed, **pings) as (node, api), Proxy(("127.0.0.1", node.port)) as proxy:
         users = [await api.register() for _ in range(_ASLEEP)]
         for _ in range(times):
-            async with abused(ground, node, found):
-                reaped_after_secs = await _fall_asleep(ground, node, proxy, users)
+            async with abused(testbed, node, found):
+                reaped_after_secs = await _fall_asleep(testbed, node, proxy, users)
                 for user in users:
                     numbers = [number_of(content) for content in await received(user, _MISSED)]
                     found.expect(numbers == list(range(_MISSED)), f"{numbers} came to who was asleep")
@@ -121,7 +121,7 @@ async def peers_half_open(ground: Ground, times: int, found: Findings) -> None:
             found.at_most("s until half-open sockets were gone", reaped_after_secs, limit_secs)
 
 
-async def _fall_asleep(ground: Ground, node: ServedNode, proxy: Proxy, users: Sequence[User]) -> float:
+async def _fall_asleep(testbed: Testbed, node: ServedNode, proxy: Proxy, users: Sequence[User]) -> float:
     """Open sockets, cut them off, and send them messages; returns after how long the node counts them no more."""
     awake = await node.metric("obscura_gateway_sockets")
     for user in users:
@@ -129,11 +129,11 @@ async def _fall_asleep(ground: Ground, node: ServedNode, proxy: Proxy, users: Se
             await GatewaySocket(lambda *_: False).open(proxy.port, user.token)
     await eventually(lambda: _has_sockets(node, awake + len(users) * _SOCKETS_EACH))
     proxy.cut_off()
-    began = ground.now
+    began = testbed.now
     for user in users:
         await user.deliver(user, *(b"%d" % number for number in range(_MISSED)))
     await eventually(lambda: _has_sockets(node, awake))
-    return ground.now - began
+    return testbed.now - began
 
 
 async def _has_sockets(node: ServedNode, count: float) -> bool:
@@ -143,13 +143,13 @@ async def _has_sockets(node: ServedNode, count: float) -> bool:
 # Floods.
 
 
-async def frames_flooded(ground: Ground, times: int, found: Findings) -> None:
+async def frames_flooded(testbed: Testbed, times: int, found: Findings) -> None:
     """Every kind of frame that means nothing, each from a socket that does nothing else."""
-    async with extra_node(ground, max_inbox_size=1000) as (node, api):  # how many acks may come at once goes by it
+    async with extra_node(testbed, max_inbox_size=1000) as (node, api):  # how many acks may come at once goes by it
         for _ in range(times):
             user = await api.register()
             kinds = _meaningless(user)
-            async with abused(ground, node, found) as abuse:
+            async with abused(testbed, node, found) as abuse:
                 taken = await in_threads([partial(_flood, node, user, data) for data in kinds.values()])
             for kind, count in zip(kinds, taken, strict=True):
                 found.expect(count > 0, f"nothing was taken of {kind}")
@@ -179,13 +179,13 @@ def _meaningless(user: User) -> dict[str, bytes]:
     return {kind: b"".join(frame(number) for number in range(_FRAMES)) for kind, frame in frames.items()}
 
 
-async def connects_flooded(ground: Ground, times: int, found: Findings) -> None:
+async def connects_flooded(testbed: Testbed, times: int, found: Findings) -> None:
     """Thousands of connections on which no request comes, or the half of one, or no second one; more come and go."""
     whole = b"GET /openapi.yaml HTTP/1.1\r\nHost: relay\r\n\r\n"
     beginnings = {"nothing": b"", "half a head": whole[:-2] + b"X-More: ", "one request": whole}
-    async with extra_node(ground) as (node, api):
+    async with extra_node(testbed) as (node, api):
         for _ in range(times):
-            async with abused(ground, node, found) as abuse:
+            async with abused(testbed, node, found) as abuse:
                 idle = await in_threads([partial(_open_many, node.port, words) for words in beginnings.values()])
                 grown = abuse.growth_bytes
                 await in_threads([partial(_come_and_go, node.port)] * 2)
@@ -206,13 +206,13 @@ def _come_and_go(port: int) -> None:
         floods.connected(port).close()
 
 
-async def requests_flooded(ground: Ground, times: int, found: Findings) -> None:
+async def requests_flooded(testbed: Testbed, times: int, found: Findings) -> None:
     """What is no HTTP, no JSON, too long or not allowed: refused, again and again."""
-    async with extra_node(ground) as (node, api):
+    async with extra_node(testbed) as (node, api):
         for _ in range(times):
             user = await api.register()
             requests = _malformed(user)
-            async with abused(ground, node, found) as abuse:
+            async with abused(testbed, node, found) as abuse:
                 counts = await in_threads([partial(floods.answers, node.port, requests, _FLOOD_SECS)] * 3)
             statuses = sum(counts, Counter[int]())
             found.worst("malformed requests", sum(statuses.values()))
@@ -239,15 +239,15 @@ def _malformed(user: User) -> Sequence[bytes]:
     ]
 
 
-async def limits_met(ground: Ground, times: int, found: Findings) -> None:
+async def limits_met(testbed: Testbed, times: int, found: Findings) -> None:
     """More requests and sockets than a node allows: 429 and 1013, and only for those who are over the limit."""
     limits = {"rate_limit_per_second": 400, "rate_limit_burst": 400}
     sockets = {"max_sockets_per_address": 50, "max_sockets": 150}
-    async with extra_node(ground, **limits, **sockets) as (node, api):
+    async with extra_node(testbed, **limits, **sockets) as (node, api):
         for _ in range(times):
             user, address, other = await api.register(), new_address(), new_address()
             request = f"GET /openapi.yaml HTTP/1.1\r\nHost: relay\r\nX-Forwarded-For: {address}\r\n\r\n".encode()
-            async with abused(ground, node, found) as abuse:
+            async with abused(testbed, node, found) as abuse:
                 counts = await in_threads([partial(floods.answers, node.port, [request], _FLOOD_SECS)] * 3)
                 opened = [await _open_from(user, other) for _ in range(2 * sockets["max_sockets_per_address"])]
                 spread = [await _open_from(user, new_address()) for _ in range(sockets["max_sockets"])]

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from obscura.v1.obscura_pb2 import Envelope
 from tests.faults.client import Person
 from tests.faults.crowd import Crowd
-from tests.faults.ground import Ground
 from tests.faults.nodes import ServedNode
 from tests.faults.report import Findings
+from tests.faults.testbed import Testbed
 from tests.faults.websocket import GatewaySocket
 from tests.support.waiting import eventually
 
@@ -17,32 +17,34 @@ SLOW_SECS = 0.2
 _SENDERS = 10
 
 
-async def acks_then_the_end(ground: Ground, times: int, found: Findings) -> None:
+async def acks_then_the_end(testbed: Testbed, times: int, found: Findings) -> None:
     """1,000 acks and at once a close, an RST or a SIGTERM, with Redis as it is and slow: none comes again."""
-    few = Crowd(ground.crowd.world.doors, ground.random, _SENDERS + 1)  # whose messages no other socket takes
+    few = Crowd(
+        testbed.crowd.environment.endpoints, testbed.random, _SENDERS + 1
+    )  # whose messages no other socket takes
     await few.register()
     try:
-        async with ground.crowd.round() as history, ground.crowd.at_work():
+        async with testbed.crowd.round() as history, testbed.crowd.at_work():
             for _ in range(times):
                 for delay_secs in (0.0, SLOW_SECS / 2):  # each way
                     for end in _END:
-                        await _ack_and_end(ground, few, end, delay_secs, found)
+                        await _ack_and_end(testbed, few, end, delay_secs, found)
                         found.repetitions += 1
         found.read(history)
     finally:
         await few.leave()
 
 
-async def _ack_and_end(ground: Ground, few: Crowd, end: str, delay_secs: float, found: Findings) -> None:
-    assert ground.proxy is not None
+async def _ack_and_end(testbed: Testbed, few: Crowd, end: str, delay_secs: float, found: Findings) -> None:
+    assert testbed.proxy is not None
     recipient, *senders = few.people
-    node, other = ground.nodes[-1], ground.nodes[0]
+    node, other = testbed.nodes[-1], testbed.nodes[0]
     await _fill_inbox(few, senders, recipient)
     got: list[Envelope] = []
     socket = await _listen(recipient, node, got)
     await eventually(lambda: len(got) >= MESSAGES)
     acked = {envelope.id for envelope in got}
-    ground.proxy.delay_secs = delay_secs
+    testbed.proxy.delay_secs = delay_secs
     try:
         socket.ack(*acked)
         # Who closes in order may come back anywhere at once. After an RST only the node that has the acks knows of
@@ -53,10 +55,10 @@ async def _ack_and_end(ground: Ground, few: Crowd, end: str, delay_secs: float, 
         await _send_last(few, recipient, again)
         await second.close()
     finally:
-        ground.proxy.delay_secs = 0.0
+        testbed.proxy.delay_secs = 0.0
         if not node.is_running:
             await node.start()
-        await ground.are_ready()
+        await testbed.are_ready()
     count = sum(envelope.id in acked for envelope in again)
     found.expect(count == 0, f"{count} of {len(acked)} acked came again after {end}, Redis {2 * delay_secs:g} s slow")
 

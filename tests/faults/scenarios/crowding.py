@@ -10,15 +10,16 @@ from typing import Self
 import aiohttp
 from redis import Redis
 
+from obscura.client.errors import ExchangeError
 from obscura.store import keyspace
 from obscura.v1.obscura_pb2 import Envelope
 from tests.faults import checker
 from tests.faults.bystanders import abused
-from tests.faults.ground import Ground
 from tests.faults.history import History
 from tests.faults.report import Findings
 from tests.faults.scenarios.abuse import extra_node, fill, number_of, received
-from tests.faults.websocket import GatewaySocket, RefusedError
+from tests.faults.testbed import Testbed
+from tests.faults.websocket import GatewaySocket, status_of
 from tests.support.client import Api, User
 from tests.support.keys import Device, one_time_keys
 from tests.support.outages import is_refusal
@@ -37,18 +38,18 @@ _SOCKETS_EACH = 100
 _PENDING = 3
 
 
-async def redis_full(ground: Ground, times: int, found: Findings, length_secs: float) -> None:
+async def redis_full(testbed: Testbed, times: int, found: Findings, length_secs: float) -> None:
     """Redis at maxmemory under load: what would make it grow is refused, the rest goes on, nothing is lost."""
-    assert ground.redis is not None
-    async with aiohttp.ClientSession() as session, ground.crowd.round() as history, ground.crowd.at_work():
+    assert testbed.redis is not None
+    async with aiohttp.ClientSession() as session, testbed.crowd.round() as history, testbed.crowd.at_work():
         for _ in range(times):
-            persons = await _Persons.register(Api(session, ground.random.choice(ground.nodes).port))
-            await asyncio.sleep(ground.random.uniform(0.3, 1))
-            with ground.redis.client() as client, _full(client):
-                began = ground.now
+            persons = await _Persons.register(Api(session, testbed.random.choice(testbed.nodes).port))
+            await asyncio.sleep(testbed.random.uniform(0.3, 1))
+            with testbed.redis.client() as client, _full(client):
+                began = testbed.now
                 await persons.do_all(client, found)
-                await asyncio.sleep(max(0, began + length_secs - ground.now))
-                ended = ground.now
+                await asyncio.sleep(max(0, began + length_secs - testbed.now))
+                ended = testbed.now
             await eventually(persons.may_grow)
             refused = _refused_between(history, began, ended)
             found.worst("sends refused", refused)
@@ -114,13 +115,13 @@ class _Persons:
         return upload.status == 201 and (await self.alice.send(self.alice, b"fits")).status == 201
 
 
-async def inbox_flooded(ground: Ground, times: int, found: Findings) -> None:
+async def inbox_flooded(testbed: Testbed, times: int, found: Findings) -> None:
     """Several send to one without end: the oldest go and are counted, and nobody else loses anything."""
-    async with extra_node(ground, max_inbox_bytes=_MAX_BYTES, max_message_bytes=2 * _LARGE_BYTES) as (node, api):
+    async with extra_node(testbed, max_inbox_bytes=_MAX_BYTES, max_message_bytes=2 * _LARGE_BYTES) as (node, api):
         for _ in range(times):
             recipient, *senders = [await api.register() for _ in range(_SENDERS + 1)]
             dropped = await node.metric("obscura_messages_dropped_total")
-            async with abused(ground, node, found) as abuse:
+            async with abused(testbed, node, found) as abuse:
                 await asyncio.gather(*(fill(sender, recipient, _EACH, _LARGE_BYTES) for sender in senders))
             dropped = await node.metric("obscura_messages_dropped_total") - dropped
             kept = int(_SENDERS * _EACH - dropped)
@@ -136,23 +137,23 @@ async def inbox_flooded(ground: Ground, times: int, found: Findings) -> None:
             found.worst("messages dropped", dropped)
 
 
-async def everybody_back(ground: Ground, times: int, found: Findings, count: int) -> None:
+async def everybody_back(testbed: Testbed, times: int, found: Findings, count: int) -> None:
     """So many sockets end at once and come back at 1,000 a second: each is let in and gets what waits."""
-    async with extra_node(ground) as (node, api):
+    async with extra_node(testbed) as (node, api):
         users = [await api.register() for _ in range(count // _SOCKETS_EACH)]
         owners = users * _SOCKETS_EACH
         for _ in range(times):
             errors = await node.metric("obscura_http_server_errors_total")
             first = [_Returner(user) for user in owners]
-            await _come(ground, node.port, first, found)
+            await _come(testbed, node.port, first, found)
             for user in users:
                 await user.deliver(user, *(b"%d" % number for number in range(_PENDING)))
             for returner in first:
                 returner.socket.abort()
             second = [_Returner(user) for user in owners]
-            began = ground.now
-            await _come(ground, node.port, second, found)
-            found.worst("sockets a second", len(second) / (ground.now - began))
+            began = testbed.now
+            await _come(testbed, node.port, second, found)
+            found.worst("sockets a second", len(second) / (testbed.now - began))
             await eventually(lambda second=second: all(len(one.numbers) >= _PENDING for one in second))
             found.expect(all(one.numbers == list(range(_PENDING)) for one in second), "what waited came out of order")
             errors = await node.metric("obscura_http_server_errors_total") - errors
@@ -177,20 +178,20 @@ class _Returner:
         return False
 
 
-async def _come(ground: Ground, port: int, returners: list[_Returner], found: Findings) -> None:
+async def _come(testbed: Testbed, port: int, returners: list[_Returner], found: Findings) -> None:
     """Connect all, spread over a time, as docs/clients/gateway.md asks of clients."""
     spread_secs = len(returners) / _RECONNECTS_PER_SEC
     refusals: list[int] = []
     waits: list[float] = []
 
     async def come(returner: _Returner) -> None:
-        await asyncio.sleep(ground.random.uniform(0, spread_secs))
-        asked = ground.now
+        await asyncio.sleep(testbed.random.uniform(0, spread_secs))
+        asked = testbed.now
         try:
             await returner.socket.open(port, returner.user.token)
-        except RefusedError as refusal:
-            refusals.append(refusal.status)
-        waits.append(ground.now - asked)
+        except ExchangeError as error:
+            refusals.append(status_of(error))
+        waits.append(testbed.now - asked)
 
     await asyncio.gather(*map(come, returners))
     found.worst("s for the slowest upgrade", max(waits))

@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tests.faults import checker
-from tests.faults.ground import Ground
 from tests.faults.history import History
 from tests.faults.report import Findings
+from tests.faults.testbed import Testbed
 from tests.support.waiting import eventually
 
-Run = Callable[[Ground, int, Findings], Awaitable[None]]
+Run = Callable[[Testbed, int, Findings], Awaitable[None]]
 
 DELIVERY_SECS = 5.0
 REFUSAL_SECS = 2.0
@@ -33,36 +33,36 @@ class Failover:
     is_lossless: bool = True
 
 
-async def fail_over(ground: Ground, times: int, found: Findings, failover: Failover) -> None:
+async def fail_over(testbed: Testbed, times: int, found: Findings, failover: Failover) -> None:
     """Under load, while messages are sent and acked, keys popped and tokens refreshed; sockets stay open all along."""
-    group = ground.sentinel or ground.cluster
+    group = testbed.sentinel or testbed.cluster
     assert group is not None
     for _ in range(times):
         await eventually(group.is_whole, WHOLE_SECS)
-        with ground.crowd.staying():
-            async with ground.crowd.round() as history:
-                async with ground.crowd.at_work():
-                    await asyncio.sleep(ground.random.uniform(0.5, 2))
-                    began = ground.now
+        with testbed.crowd.staying():
+            async with testbed.crowd.round() as history:
+                async with testbed.crowd.at_work():
+                    await asyncio.sleep(testbed.random.uniform(0.5, 2))
+                    began = testbed.now
                     back = await failover.run()
-                    await ground.are_ready()
+                    await testbed.are_ready()
                     await asyncio.sleep(_AFTERWARDS_SECS)
-                    history.outages.append((began, ground.now))
-                    history.undone.append((began - _ACKS_SECS, ground.now))
+                    history.outages.append((began, testbed.now))
+                    history.undone.append((began - _ACKS_SECS, testbed.now))
                 # What is lost never comes; that the rest does not need a reconnect is seen from the times.
                 if failover.is_lossless:
-                    found.expect(await ground.crowd.all_is_seen(DELIVERY_SECS), "a message waited for a reconnect")
+                    found.expect(await testbed.crowd.all_is_seen(DELIVERY_SECS), "a message waited for a reconnect")
         found.worst("s without a master", back - began)
-        judge(ground, history, back, found, is_lossless=failover.is_lossless)
+        judge(testbed, history, back, found, is_lossless=failover.is_lossless)
 
 
-def judge(ground: Ground, history: History, back: float, found: Findings, *, is_lossless: bool) -> None:
+def judge(testbed: Testbed, history: History, back: float, found: Findings, *, is_lossless: bool) -> None:
     """Nothing lost or all of it counted; sockets open; stored and delivered in time from the moment `back`."""
     if is_lossless:
         found.read(history)
     else:
         found.count_losses(history)
-    recovery = checker.slowest_recovery(history, back, [node.name for node in ground.nodes])
+    recovery = checker.slowest_recovery(history, back, [node.name for node in testbed.nodes])
     found.at_most("s until all nodes store again", recovery, DELIVERY_SECS)
     found.at_most("s that a message waited", checker.longest_wait(history, back), DELIVERY_SECS)
     if is_lossless:  # a session that is lost takes its sockets along
@@ -71,20 +71,20 @@ def judge(ground: Ground, history: History, back: float, found: Findings, *, is_
     found.repetitions += 1
 
 
-async def in_sync(ground: Ground, times: int, found: Findings, *, when: str, run: Run) -> None:
+async def in_sync(testbed: Testbed, times: int, found: Findings, *, when: str, run: Run) -> None:
     """Another scenario, with append-only files that are synced ``when`` it says: always, or everysec."""
-    group = ground.sentinel
+    group = testbed.sentinel
     assert group is not None
     await asyncio.to_thread(group.sync, when)
     try:
-        await run(ground, times, found)
+        await run(testbed, times, found)
     finally:
         await asyncio.to_thread(group.sync, "always")
 
 
-async def master_restarted(ground: Ground, times: int, found: Findings, *, is_lossless: bool) -> None:
+async def master_restarted(testbed: Testbed, times: int, found: Findings, *, is_lossless: bool) -> None:
     """kill -9 of the master, which is back before a Sentinel takes note: its replicas copy what its file has."""
-    group = ground.sentinel
+    group = testbed.sentinel
     assert group is not None
 
     async def run() -> float:
@@ -92,16 +92,16 @@ async def master_restarted(ground: Ground, times: int, found: Findings, *, is_lo
         master.kill()
         await master.start()
         await eventually(lambda: group.copies > 0, WHOLE_SECS)
-        return ground.now
+        return testbed.now
 
-    await fail_over(ground, times, found, Failover(run, is_lossless))
+    await fail_over(testbed, times, found, Failover(run, is_lossless))
 
 
-async def replica_hung(ground: Ground, times: int, found: Findings) -> None:
+async def replica_hung(testbed: Testbed, times: int, found: Findings) -> None:
     """SIGSTOP of one replica of two, one is waited for: no request fails. Then the master dies beside it: 0 lost."""
-    group = ground.sentinel
+    group = testbed.sentinel
     assert group is not None
-    random = ground.random
+    random = testbed.random
 
     async def run() -> float:
         """The master dies while one replica hangs, which comes to itself around the time of the promotion."""
@@ -115,13 +115,13 @@ async def replica_hung(ground: Ground, times: int, found: Findings) -> None:
         finally:
             hung.resume()
         await eventually(lambda: group.has_replaced(master), WHOLE_SECS)
-        promoted = ground.now
+        promoted = testbed.now
         await group.restart(master)
         return promoted
 
     for _ in range(times):
         await eventually(group.is_whole, WHOLE_SECS)
-        async with ground.crowd.round() as history, ground.crowd.at_work():
+        async with testbed.crowd.round() as history, testbed.crowd.at_work():
             master = group.master
             hung = random.choice([server for server in group.servers if server is not master])
             hung.pause()
@@ -132,4 +132,4 @@ async def replica_hung(ground: Ground, times: int, found: Findings) -> None:
             await asyncio.sleep(0.5)
         found.read(history)
         found.faults += checker.failed(history)
-        await fail_over(ground, 1, found, Failover(run))
+        await fail_over(testbed, 1, found, Failover(run))

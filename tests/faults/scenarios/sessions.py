@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from tests.faults.ground import Ground
 from tests.faults.report import Findings
+from tests.faults.testbed import Testbed
 from tests.support.client import Api, User
 from tests.support.keys import Device, one_time_keys
 
@@ -16,26 +16,26 @@ _SESSIONS_PER_NODE = 2
 _DEVICE_REPLACED = 4001
 
 
-async def takeovers(ground: Ground, times: int, found: Findings) -> None:
+async def takeovers(testbed: Testbed, times: int, found: Findings) -> None:
     """A takeover at one node, with sockets and sends at the others: the old sessions are over, the new one goes on."""
-    async with aiohttp.ClientSession() as session, ground.crowd.round() as history:
-        apis = [Api(session, node.port) for node in ground.nodes]
-        async with ground.crowd.at_work():
+    async with aiohttp.ClientSession() as session, testbed.crowd.round() as history:
+        apis = [Api(session, node.port) for node in testbed.nodes]
+        async with testbed.crowd.at_work():
             for _ in range(times):
-                await _Takeover(ground, apis, found).run()
+                await _Takeover(testbed, apis, found).run()
                 found.repetitions += 1
     found.read(history)
 
 
 @dataclass
 class _Takeover:
-    ground: Ground
+    testbed: Testbed
     apis: list[Api]
     found: Findings
     posts: list[tuple[bytes, float, float]] = field(default_factory=list)  # content, asked, answered; stored ones only
 
     async def run(self) -> None:
-        random, apis = self.ground.random, self.apis
+        random, apis = self.testbed.random, self.apis
         first = await random.choice(apis).register()
         others = [(await first.another_session()).at(api) for api in apis for _ in range(_SESSIONS_PER_NODE)]
         winner = await first.another_session()
@@ -45,14 +45,14 @@ class _Takeover:
         writing = asyncio.create_task(self._write(sender, winner, over))
         try:
             await asyncio.sleep(random.uniform(0.05, 0.3))
-            asked = self.ground.now
+            asked = self.testbed.now
             device = Device()
             upload = device.takeover(1, one_time_keys(1, 30))
             answer = await winner.at(random.choice(apis)).upload(upload)
-            answered = self.ground.now
+            answered = self.testbed.now
             self.found.expect(answer.status == 200, f"a takeover was answered {answer.status}")
             codes = await asyncio.gather(*(socket.close_code() for socket in sockets))
-            self.found.at_most("s until old sockets are closed", self.ground.now - answered, CLOSED_SECS)
+            self.found.at_most("s until old sockets are closed", self.testbed.now - answered, CLOSED_SECS)
             self.found.expect(set(codes) == {_DEVICE_REPLACED}, f"old sockets were closed with {set(codes)}")
             for user in [first, *others]:
                 await self._must_be_over(user)
@@ -68,10 +68,10 @@ class _Takeover:
         number = 0
         while not over.is_set():
             number += 1
-            content, asked = b"%d" % number, self.ground.now
-            answer = await sender.at(self.ground.random.choice(self.apis)).send(recipient, content)
+            content, asked = b"%d" % number, self.testbed.now
+            answer = await sender.at(self.testbed.random.choice(self.apis)).send(recipient, content)
             if answer.status == 201:
-                self.posts.append((content, asked, self.ground.now))
+                self.posts.append((content, asked, self.testbed.now))
             else:
                 self.found.faults.append(f"a message during a takeover was answered {answer.status}")
 
@@ -85,7 +85,7 @@ class _Takeover:
             }
             for what, status in statuses.items():
                 self.found.expect(status == 401, f"an old session's {what} was answered {status}")
-        status = (await self.ground.random.choice(self.apis).refresh(user.refresh_token)).status
+        status = (await self.testbed.random.choice(self.apis).refresh(user.refresh_token)).status
         self.found.expect(status == 401, f"an old session's refresh was answered {status}")
 
     async def _must_go_on(self, winner: User) -> None:
@@ -109,25 +109,25 @@ class _Takeover:
         self.found.stored += len(self.posts)
 
 
-async def refreshes_raced(ground: Ground, times: int, found: Findings) -> None:
+async def refreshes_raced(testbed: Testbed, times: int, found: Findings) -> None:
     """One refresh token presented at two nodes at once, a hundred times: exactly one wins, and goes on."""
-    nodes = [await ground.add_node(refresh_token_retry=False) for _ in range(2)]
+    nodes = [await testbed.add_node(refresh_token_retry=False) for _ in range(2)]
     try:
-        async with aiohttp.ClientSession() as session, ground.crowd.round() as history, ground.crowd.at_work():
+        async with aiohttp.ClientSession() as session, testbed.crowd.round() as history, testbed.crowd.at_work():
             apis = [Api(session, node.port) for node in nodes]
             for _ in range(times):
                 user = await apis[0].register()
                 for _ in range(RACES):
-                    await _race(ground, apis, user, found)
+                    await _race(testbed, apis, user, found)
                     found.repetitions += 1
         found.read(history)
     finally:
         await asyncio.gather(*(node.remove() for node in nodes))
 
 
-async def _race(ground: Ground, apis: list[Api], user: User, found: Findings) -> None:
+async def _race(testbed: Testbed, apis: list[Api], user: User, found: Findings) -> None:
     async def refresh(api: Api) -> tuple[int, dict[str, str]]:
-        await asyncio.sleep(ground.random.uniform(0, 0.003))
+        await asyncio.sleep(testbed.random.uniform(0, 0.003))
         answer = await api.refresh(user.refresh_token)
         return answer.status, answer.json
 
@@ -138,5 +138,5 @@ async def _race(ground: Ground, apis: list[Api], user: User, found: Findings) ->
     )
     if winners:
         user.token, user.refresh_token = winners[0]["token"], winners[0]["refreshToken"]
-    answer = await user.at(ground.random.choice(apis)).send(user, b"hello")
+    answer = await user.at(testbed.random.choice(apis)).send(user, b"hello")
     found.expect(answer.status == 201, f"the winner of a race was answered {answer.status}")

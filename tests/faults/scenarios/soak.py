@@ -10,9 +10,9 @@ from typing import Any
 import aiohttp
 
 from tests.faults import keys_owned
-from tests.faults.ground import Ground, standalone
 from tests.faults.nodes import ServedNode
 from tests.faults.report import Findings
+from tests.faults.testbed import Testbed, standalone
 from tests.support.client import Answer, Api, Socket, User
 from tests.support.keys import Device, one_time_keys
 from tests.support.outages import patiently
@@ -33,9 +33,9 @@ _SETTINGS = {
 }
 
 
-async def soak(ground: Ground, times: int, found: Findings, length_secs: float) -> None:
+async def soak(testbed: Testbed, times: int, found: Findings, length_secs: float) -> None:
     """Everything that clients do, on a relay of its own: every key has an owner, and nothing grows."""
-    async with standalone(ground.random.randrange(2**32), **_SETTINGS) as own:
+    async with standalone(testbed.random.randrange(2**32), **_SETTINGS) as own:
         assert own.redis is not None
         for _ in range(times):
             samples = _Samples(own)
@@ -55,12 +55,12 @@ async def soak(ground: Ground, times: int, found: Findings, length_secs: float) 
             found.faults += keys_owned.unowned([client])
 
 
-async def _churn(ground: Ground, session: aiohttp.ClientSession) -> None:
+async def _churn(testbed: Testbed, session: aiohttp.ClientSession) -> None:
     """One account that logs in, attaches, is taken over and logs out, again and again."""
-    apis = [_PatientApi(session, node.port) for node in ground.nodes]
-    user = await ground.random.choice(apis).register()
+    apis = [_PatientApi(session, node.port) for node in testbed.nodes]
+    user = await testbed.random.choice(apis).register()
     while True:
-        user.api = ground.random.choice(apis)
+        user.api = testbed.random.choice(apis)
         other = await user.another_session()
         socket = await _connect(other)
         await user.deliver(user, b"hello")
@@ -110,7 +110,7 @@ async def _attach(user: User) -> None:
 class _Samples:
     """Resources of the nodes and of Redis, over time."""
 
-    ground: Ground
+    testbed: Testbed
     resident: dict[str, list[int]] = field(default_factory=dict)
     files: dict[str, list[int]] = field(default_factory=dict)
     keys: list[int] = field(default_factory=list)
@@ -118,11 +118,11 @@ class _Samples:
 
     async def gather(self, length_secs: float) -> None:
         self.length_secs = length_secs
-        assert self.ground.redis is not None
-        end = self.ground.now + length_secs
-        with self.ground.redis.client() as client:
-            while self.ground.now < end:
-                for node in self.ground.nodes:
+        assert self.testbed.redis is not None
+        end = self.testbed.now + length_secs
+        with self.testbed.redis.client() as client:
+            while self.testbed.now < end:
+                for node in self.testbed.nodes:
                     self._sample(node)
                 self.keys.append(keys_owned.count([client]))
                 await asyncio.sleep(max(0.5, length_secs / 200))
@@ -134,7 +134,7 @@ class _Samples:
     def judge(self, found: Findings) -> None:
         """After a warm-up of a third: the last third is no more than the one before, and a little."""
         limit = _GROWTH if self.length_secs >= _MEASURED_FROM_SECS else float("inf")
-        for node in self.ground.nodes:
+        for node in self.testbed.nodes:
             found.at_most("growth of memory", _growth(self.resident[node.name]), limit)
             found.at_most("growth of open files", _growth(self.files[node.name]), limit)
         found.at_most("growth of keys", _growth(self.keys), limit)

@@ -10,8 +10,8 @@ import aiohttp
 
 from obscura.store import keyspace
 from tests.faults import checker
-from tests.faults.ground import Ground, on_redis
 from tests.faults.report import Findings
+from tests.faults.testbed import Testbed, on_redis
 from tests.support.client import Answer, Api, User
 from tests.support.proxy import Proxy
 from tests.support.redis7 import RedisProcess
@@ -29,13 +29,13 @@ _INTERNAL_ERROR = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nC
 _BROKEN_OFF = b"HTTP/1.1 206 Partial Content\r\nContent-Length: %d\r\n\r\n" % _SIZE_BYTES + bytes(1000)
 
 
-async def storage_hurt(ground: Ground, times: int, found: Findings) -> None:
+async def storage_hurt(testbed: Testbed, times: int, found: Findings) -> None:
     """S3 goes through every trouble while messages and attachments are sent, on nodes and a Redis of their own."""
     server = await asyncio.to_thread(S3Server().start)
     try:
         async with RedisProcess() as redis, Proxy(("127.0.0.1", server.port)) as proxy:
             settings = server.settings(proxy.port) | _SETTINGS
-            seed = ground.random.randrange(2**32)
+            seed = testbed.random.randrange(2**32)
             async with on_redis([redis.url] * 2, seed, 8, _RATE_PER_SEC, **settings) as own:
                 own.redis = redis
                 async with _Trouble(proxy).servers() as troubles:
@@ -80,19 +80,19 @@ class _Trouble:
         self._proxy.reset()
 
 
-async def _hurt(ground: Ground, troubles: dict[str, Callable[[], None]], found: Findings) -> None:
+async def _hurt(testbed: Testbed, troubles: dict[str, Callable[[], None]], found: Findings) -> None:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(60)) as session:
-        user = await Api(session, ground.nodes[0].port).register()
+        user = await Api(session, testbed.nodes[0].port).register()
         content = os.urandom(_SIZE_BYTES)
         stored = await _upload(user, content)
         assert stored is not None
         for name, begin in troubles.items():
             if name == "none":
                 continue
-            async with ground.crowd.round() as history, ground.crowd.at_work():
+            async with testbed.crowd.round() as history, testbed.crowd.at_work():
                 begin()
                 try:
-                    await _use(ground, user, stored, content, name, found)
+                    await _use(testbed, user, stored, content, name, found)
                 finally:
                     troubles["none"]()
             found.read(history)
@@ -102,13 +102,13 @@ async def _hurt(ground: Ground, troubles: dict[str, Callable[[], None]], found: 
             await eventually(lambda: _download_is_right(user, stored, content))
 
 
-async def _use(ground: Ground, user: User, stored: str, content: bytes, name: str, found: Findings) -> None:
+async def _use(testbed: Testbed, user: User, stored: str, content: bytes, name: str, found: Findings) -> None:
     """Uploads and downloads in a trouble: each succeeds as a whole, or fails in a way that says: come again."""
-    until = ground.now + _LENGTH_SECS
-    while ground.now < until:
+    until = testbed.now + _LENGTH_SECS
+    while testbed.now < until:
         download, upload = await asyncio.gather(_download(user, stored), _upload_answer(user, content))
         _judge(download, upload, content, name, found)
-        for node in ground.nodes:
+        for node in testbed.nodes:
             status, _ = await node.readiness()
             found.expect(status == 200, f"a node was not ready because its storage was {name}")
 

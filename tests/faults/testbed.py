@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from tests.faults.account import Door
+from tests.faults.account import Endpoint
 from tests.faults.crowd import RATE_PER_SEC, SIZE, Crowd
 from tests.faults.nodes import ServedNode
 from tests.support.ports import free_port
@@ -17,7 +17,7 @@ from tests.support.redis7 import ClusterRedis, RedisProcess, SentinelRedis
 from tests.support.waiting import eventually
 
 NODES = 3
-MAINLAND, ISLAND = "mainland", "island"
+MAJORITY, MINORITY = "majority", "minority"
 # All that is stored and copied passes through this process. With more it reads so long a history at the end of a round
 # that the Sentinels, whose pings it forwards, take the master for dead.
 _PROXIED_RATE_PER_SEC = 200
@@ -36,7 +36,7 @@ SETTINGS = {
 
 
 @dataclass
-class Ground:
+class Testbed:
     """Everything a scenario may touch.
 
     Attributes:
@@ -46,9 +46,11 @@ class Ground:
         proxy: On the way of the last node; None where the nodes find Redis by themselves.
         sentinel: What the nodes use, with its replicas; else None.
         cluster: What the nodes use, if that is one; else None.
-        straits: On the way to each server under Sentinel, by its port; where there are such.
-        lookouts: On the last node's way to the Sentinels; where there are such.
+        server_proxies: On the way to each server under Sentinel, by its port; where there are such.
+        sentinel_proxies: On the last node's way to the Sentinels; where there are such.
     """
+
+    __test__ = False  # pytest: for all its name it holds no tests
 
     folder: Path
     random: Random
@@ -60,8 +62,8 @@ class Ground:
     proxy: Proxy | None = None
     sentinel: SentinelRedis | None = None
     cluster: ClusterRedis | None = None
-    straits: dict[int, Proxy] = field(default_factory=dict)
-    lookouts: list[Proxy] = field(default_factory=list)
+    server_proxies: dict[int, Proxy] = field(default_factory=dict)
+    sentinel_proxies: list[Proxy] = field(default_factory=list)
 
     @property
     def now(self) -> float:
@@ -95,7 +97,7 @@ class Ground:
 
     async def restore(self) -> None:
         """Bring back what a scenario that failed may have left broken."""
-        for proxy in [*filter(None, [self.proxy]), *self.straits.values(), *self.lookouts]:
+        for proxy in [*filter(None, [self.proxy]), *self.server_proxies.values(), *self.sentinel_proxies]:
             proxy.heal()
             proxy.delay_secs = 0.0
         for group in filter(None, [self.sentinel, self.cluster]):
@@ -111,69 +113,70 @@ class Ground:
 
 
 @asynccontextmanager
-async def standalone(seed: int, rate_per_sec: float = RATE_PER_SEC, **settings: object) -> AsyncIterator[Ground]:
+async def standalone(seed: int, rate_per_sec: float = RATE_PER_SEC, **settings: object) -> AsyncIterator[Testbed]:
     """Three nodes on one Redis, the last of them by way of the proxy."""
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(RedisProcess())
         proxy = await stack.enter_async_context(Proxy(("127.0.0.1", redis.port)))
         urls = [redis.url] * (NODES - 1) + [proxy.redis_url]
-        ground = await stack.enter_async_context(on_redis(urls, seed, SIZE, rate_per_sec, **settings))
-        ground.redis, ground.proxy = redis, proxy
-        yield ground
+        testbed = await stack.enter_async_context(on_redis(urls, seed, SIZE, rate_per_sec, **settings))
+        testbed.redis, testbed.proxy = redis, proxy
+        yield testbed
 
 
 @asynccontextmanager
-async def under_sentinel(seed: int) -> AsyncIterator[Ground]:
+async def under_sentinel(seed: int) -> AsyncIterator[Testbed]:
     """Three nodes on a master with two replicas and three Sentinels; one replica is waited for."""
     async with (
         SentinelRedis() as redis,
-        on_redis([redis.url] * NODES, seed, redis_wait_replicas=1) as ground,
+        on_redis([redis.url] * NODES, seed, redis_wait_replicas=1) as testbed,
     ):
-        ground.sentinel = redis
-        yield ground
+        testbed.sentinel = redis
+        yield testbed
 
 
 @asynccontextmanager
-async def over_straits(seed: int) -> AsyncIterator[Ground]:
+async def behind_proxies(seed: int) -> AsyncIterator[Testbed]:
     """The same with a proxy before each server, and others between the last node and the Sentinels.
 
-    The nodes log in under the names of `MAINLAND` and `ISLAND`, by which their connections can be told apart.
+    The nodes log in under the names of `MAJORITY` and `MINORITY`, by which their connections can be told apart.
     """
     ports = [free_port() for _ in range(NODES)]
-    users = [word for name in (MAINLAND, ISLAND) for word in ("--user", name, "on", "nopass", "~*", "&*", "+@all")]
+    users = [word for name in (MAJORITY, MINORITY) for word in ("--user", name, "on", "nopass", "~*", "&*", "+@all")]
     async with AsyncExitStack() as stack:
         redis = SentinelRedis(*users, announced_ports=ports)
-        straits = {}
+        server_proxies = {}
         for server in redis.servers:
-            proxy = straits[server.port] = Proxy(("127.0.0.1", server.port))
+            proxy = server_proxies[server.port] = Proxy(("127.0.0.1", server.port))
             proxy.port = server.announced_port
             await stack.enter_async_context(proxy)
         await stack.enter_async_context(redis)
-        lookouts = [
+        sentinel_proxies = [
             await stack.enter_async_context(Proxy(("127.0.0.1", sentinel.port))) for sentinel in redis.sentinels
         ]
-        mainland = redis.url.replace("//", f"//{MAINLAND}:none@")
-        island = f"redis+sentinel://{ISLAND}:none@{','.join(f'127.0.0.1:{proxy.port}' for proxy in lookouts)}/relay"
-        urls = [mainland] * (NODES - 1) + [island]
-        ground = await stack.enter_async_context(
+        majority = redis.url.replace("//", f"//{MAJORITY}:none@")
+        sentinels = ",".join(f"127.0.0.1:{proxy.port}" for proxy in sentinel_proxies)
+        minority = f"redis+sentinel://{MINORITY}:none@{sentinels}/relay"
+        urls = [majority] * (NODES - 1) + [minority]
+        testbed = await stack.enter_async_context(
             on_redis(urls, seed, SIZE, _PROXIED_RATE_PER_SEC, redis_wait_replicas=1)
         )
-        ground.sentinel, ground.straits, ground.lookouts = redis, straits, lookouts
-        yield ground
+        testbed.sentinel, testbed.server_proxies, testbed.sentinel_proxies = redis, server_proxies, sentinel_proxies
+        yield testbed
 
 
 @asynccontextmanager
-async def on_cluster(seed: int) -> AsyncIterator[Ground]:
+async def on_cluster(seed: int) -> AsyncIterator[Testbed]:
     """Three nodes on three masters with a replica each, which is waited for."""
-    async with ClusterRedis() as redis, on_redis([redis.url] * NODES, seed, redis_wait_replicas=1) as ground:
-        ground.cluster = redis
-        yield ground
+    async with ClusterRedis() as redis, on_redis([redis.url] * NODES, seed, redis_wait_replicas=1) as testbed:
+        testbed.cluster = redis
+        yield testbed
 
 
 @asynccontextmanager
 async def on_redis(
     urls: list[str], seed: int, size: int = SIZE, rate_per_sec: float = RATE_PER_SEC, **settings: object
-) -> AsyncIterator[Ground]:
+) -> AsyncIterator[Testbed]:
     """A node for each URL, of any kind of Redis, and a crowd with accounts."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="obscura-faults-")))
@@ -186,7 +189,7 @@ async def on_redis(
             stack.push_async_callback(node.remove)
         await asyncio.gather(*(node.start() for node in nodes))
         random = Random(seed)
-        crowd = Crowd([Door(node.name, node.port) for node in nodes], random, size, rate_per_sec)
+        crowd = Crowd([Endpoint(node.name, node.port) for node in nodes], random, size, rate_per_sec)
         stack.push_async_callback(crowd.leave)
         await crowd.register()
-        yield Ground(folder, random, nodes, crowd, seed, urls[0])
+        yield Testbed(folder, random, nodes, crowd, seed, urls[0])
