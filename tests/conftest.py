@@ -11,7 +11,7 @@ import pytest
 
 from obscura.node.node import Node
 from obscura.settings.model import Settings
-from tests.support import fork_server
+from tests.support import cheap_passwords, fork_server
 from tests.support.client import Api
 from tests.support.limits import NO_LIMITS
 from tests.support.redis import RedisServer
@@ -31,6 +31,8 @@ def pytest_sessionstart() -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     fork_server.is_enabled = item.get_closest_marker("real_start") is None
+    is_cheap = item.get_closest_marker("real_passwords") is None
+    cheap_passwords.set_costs(*(cheap_passwords.CHEAP_COSTS if is_cheap else cheap_passwords.REAL_COSTS))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -71,6 +71,7 @@ async def test_a_registration_logs_the_account_in(api: Api, name: str) -> None:
     assert (await api.refresh(user.refresh_token)).status == 200
 
 
+@pytest.mark.real_passwords
 async def test_the_account_is_stored_readably(api: Api, name: str, redis: "Redis") -> None:
     """An operator finds the account by its name, for ever, and sees when it was made but not the password."""
     user = await api.register(name)
@@ -213,6 +214,7 @@ async def test_an_unknown_name_takes_the_same_steps_in_redis(api: Api, name: str
     assert await reads(name) == await reads(name + "-not") == [1, 1, 1]
 
 
+@pytest.mark.real_passwords
 async def test_an_unknown_name_takes_a_hash(
     start_node: StartNode, connect_api: Callable[[Node], Api], name: str
 ) -> None:
@@ -237,6 +239,7 @@ async def test_a_name_that_nobody_can_have_is_unknown(api: Api, username: str) -
     assert (await api.login(username)).status == 401
 
 
+@pytest.mark.real_passwords
 async def test_an_outdated_hash_is_replaced_at_login(api: Api, name: str, redis: "Redis") -> None:
     """The owner proves the password, so the hash can be made anew with today's parameters."""
     user = await api.register(name)
@@ -253,6 +256,7 @@ async def test_an_outdated_hash_is_replaced_at_login(api: Api, name: str, redis:
     assert redis.hget(account, "password_hash") == renewed
 
 
+@pytest.mark.real_passwords
 async def test_messages_flow_during_a_flood_of_logins(
     start_node: StartNode, connect_api: Callable[[Node], Api]
 ) -> None:
@@ -273,6 +277,7 @@ async def test_messages_flow_during_a_flood_of_logins(
     assert (await api.login(alice.name)).status == 200
 
 
+@pytest.mark.real_passwords
 async def test_registrations_that_do_not_fit_take_no_name(
     start_node: StartNode, connect_api: Callable[[Node], Api], name: str
 ) -> None:

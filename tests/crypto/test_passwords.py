@@ -11,6 +11,8 @@ import pytest
 from obscura import errors
 from obscura.crypto.passwords import BoundedPool, Passwords
 
+pytestmark = pytest.mark.real_passwords
+
 
 class Gate:
     """A job that says when it has begun and then blocks its thread until the gate opens."""

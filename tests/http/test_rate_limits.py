@@ -240,6 +240,7 @@ async def test_a_name_is_not_kept_for_its_failures(limited: Limited, redis_serve
         assert client.pttl(keyspace.limit("login", typed)) > 0
 
 
+@pytest.mark.real_passwords
 async def test_a_user_can_log_in_after_many_logins_broke_off(
     own_redis: RedisServer, start_node: StartNode, connect_api: Callable[[Node], Api]
 ) -> None:

@@ -385,6 +385,7 @@ async def test_a_fault_is_counted_by_its_cause(
     assert reconnects() == before + 1
 
 
+@pytest.mark.real_passwords
 async def test_a_login_for_which_there_is_no_thread_is_counted(
     start_node: StartNode, connect_api: Callable[[Node], Api]
 ) -> None:

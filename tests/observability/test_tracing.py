@@ -26,6 +26,12 @@ ROOT = Path(__file__).parents[2]
 SEND = "POST /v1/messages/{recipientId}"
 
 
+@pytest.fixture(autouse=True)
+def short_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch is sent soon after its first span."""
+    monkeypatch.setattr("obscura.observability.otlp._BATCH_DELAY_MS", 50)
+
+
 @pytest.fixture
 async def taking() -> AsyncIterator[Collector]:
     async with collector() as one:

@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests.support import cheap_passwords
+
 _MACHINES = ("x86_64", "aarch64")  # Linux alone can give a child to its parent's parent
 _COMMAND = [sys.executable, "-m", "obscura"]
 # What an interpreter and the C library look at only when they start.
@@ -74,6 +76,7 @@ def _execute_child(self: Any, *given: Any) -> None:
         _start_by_interpreter(self, *given)
         return
     request = {
+        "password_costs": cheap_passwords.costs(),
         "arguments": list(map(os.fspath, asked["args"])),
         "environ": {os.fsdecode(name): os.fsdecode(value) for name, value in environ.items()},
         "folder": os.fspath(asked["cwd"] or os.getcwd()),

@@ -20,6 +20,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from tests.support import cheap_passwords
+
 _CLONE_PARENT = 0x8000  # the child's parent is the one of the process that forks
 _SYS_CLONE = {"x86_64": 56, "aarch64": 220}[platform.machine()]
 _NOT_IMPORTED = ("obscura.__main__", "obscura.observability.otlp", "obscura.blobs.s3")  # nor by a start with defaults
@@ -82,6 +84,7 @@ def become(request: dict[str, Any]) -> None:
     sys.orig_argv = request["arguments"]
     sys.argv[1:] = request["arguments"][3:]
     sys.path[0] = multiprocessing.process.ORIGINAL_DIR = request["folder"]  # type: ignore[attr-defined]
+    cheap_passwords.set_costs(*request["password_costs"])
     show_in_process_list(request["arguments"])
 
 

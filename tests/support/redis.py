@@ -58,7 +58,9 @@ class RedisServer:
                 self.kill()
 
     def remove(self) -> None:
-        self.stop()
+        """End it, whatever its state, with its data."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
         self._folder.cleanup()
 
     def _answers(self) -> bool:
