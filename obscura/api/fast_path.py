@@ -27,6 +27,7 @@ from obscura.services.messages import Messages
 _PATH = re.compile(POST_MESSAGE.path.replace("{recipientId}", CANONICAL_UUID))
 _UUID_LENGTH = 36
 _HEADERS = {"Cache-Control": NOT_CACHED, **SECURITY_HEADERS, REQUEST_ID_HEADER: ""}
+_BEFORE_DATE = "HTTP/1.1 201 Created\r\nContent-Length: 0\r\nDate: "
 _AFTER_DATE = "".join(f"\r\n{name}: {value}" for name, value in _HEADERS.items())
 
 
@@ -73,9 +74,4 @@ class SendFastPath:
         body = read_buffered(request, self.max_message_bytes)
         check_encrypted_message(body)
         await self.messages.send(claims.user, request.raw_path[-_UUID_LENGTH:], body, None)
-        return PrebuiltResponse(201, _created_head())
-
-
-def _created_head() -> str:
-    date, given = http_date(), request_id.get()
-    return f"HTTP/1.1 201 Created\r\nContent-Length: 0\r\nDate: {date}{_AFTER_DATE}{given}\r\n\r\n"
+        return PrebuiltResponse(201, f"{_BEFORE_DATE}{http_date()}{_AFTER_DATE}{request_id.get()}\r\n\r\n")

@@ -151,14 +151,19 @@ class PrebuiltResponse(web.StreamResponse):
     def __init__(self, status: int, head: str) -> None:
         super().__init__(status=status)
         self._head = head
+        self._is_last = False
         self._transport: asyncio.Transport | None = None
 
     @property
     def keep_alive(self) -> bool:
-        return super().keep_alive is not False
+        return not self._is_last
+
+    def force_close(self) -> None:
+        super().force_close()
+        self._is_last = True
 
     async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
-        if not self.keep_alive:
+        if self._is_last:
             self.content_length = 0
             add_headers(self)
             return await super().prepare(request)
@@ -166,7 +171,7 @@ class PrebuiltResponse(web.StreamResponse):
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
-        if not self.keep_alive:
+        if self._is_last:
             await super().write_eof(data)
             return
         if self._transport is None or self._transport.is_closing():

@@ -26,7 +26,8 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-_date = (0, "")
+_date_second = 0
+_date = ""
 
 
 def error_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -70,8 +71,8 @@ def add_headers(response: web.StreamResponse) -> None:
 
 def http_date() -> str:
     """The current second, as the Date header has it (RFC 9110 section 5.6.7); written anew once a second."""
-    global _date  # noqa: PLW0603  a cache of one entry, on the path of every message
+    global _date_second, _date
     second = int(time.time())
-    if _date[0] != second:
-        _date = (second, formatdate(second, usegmt=True))
-    return _date[1]
+    if _date_second != second:
+        _date_second, _date = second, formatdate(second, usegmt=True)
+    return _date
