@@ -1,11 +1,11 @@
-"""Streams cut to an even size."""
+"""Streams of bytes, cut into chunks of one size."""
 
 from collections.abc import AsyncIterator
 
 CHUNK_BYTES = 65_536
 
 
-async def gathered(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes | bytearray]:
+async def rechunk(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes | bytearray]:
     """The same bytes in chunks of exactly `CHUNK_BYTES`, the last one aside.
 
     A trip to a thread or to the store for each network packet would cost more than its work there.

@@ -14,7 +14,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from obscura.blobs.chunks import CHUNK_BYTES, gathered
+from obscura.blobs.chunks import CHUNK_BYTES, rechunk
 from obscura.errors import BlobStoreUnavailable
 
 _THREADS = 8  # of its own: a disk that hangs must not hold up what others do in threads
@@ -23,8 +23,10 @@ T = TypeVar("T")
 
 
 class DirectoryBlobs:
-    """Args:
-    folder: Made if need be, for its owner alone.
+    """Blobs in the files of one directory, read and written in threads of its own.
+
+    Args:
+        folder: Made if need be, for its owner alone.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,19 +42,19 @@ class DirectoryBlobs:
 
     async def put(self, blob_id: str, chunks: AsyncIterator[bytes]) -> None:
         path = self._path(blob_id)
-        draft = _draft(path)
+        temporary_path = _temporary_path(path)
         try:
-            file = await self._finish(partial(_create, draft))
+            file = await self._finish(partial(_create, temporary_path))
             try:
-                async for chunk in gathered(chunks):
+                async for chunk in rechunk(chunks):
                     await self._finish(partial(file.write, chunk))
                 await self._finish(partial(_sync, file))
             finally:
                 await self._finish(file.close)
-            await self._finish(partial(_publish, draft, path))
+            await self._finish(partial(_publish, temporary_path, path))
         except BaseException:
             with suppress(BlobStoreUnavailable):  # then it goes with its id, at the next clean-up
-                await self._finish(partial(draft.unlink, missing_ok=True))
+                await self._finish(partial(temporary_path.unlink, missing_ok=True))
             raise
 
     @asynccontextmanager
@@ -65,8 +67,8 @@ class DirectoryBlobs:
 
     async def delete(self, blob_id: str) -> None:
         path = self._path(blob_id)
-        for leaving in (_draft(path), path):
-            await self._run(partial(leaving.unlink, missing_ok=True))
+        for obsolete in (_temporary_path(path), path):
+            await self._run(partial(obsolete.unlink, missing_ok=True))
 
     async def is_available(self) -> bool:
         return await self._run(lambda: self._folder.is_dir() and os.access(self._folder, os.W_OK | os.X_OK))
@@ -84,7 +86,7 @@ class DirectoryBlobs:
             yield bytes(buffer[:size])
 
     async def _finish(self, call: Callable[[], T]) -> T:
-        """As `_run`, but what was begun is over when this ends, also when it is cancelled."""
+        """As `_run`, but a call that has begun is waited for, even if the caller is cancelled."""
         running = asyncio.ensure_future(self._run(call))
         try:
             return await asyncio.shield(running)
@@ -102,13 +104,13 @@ class DirectoryBlobs:
         return self._folder / blob_id[:2] / blob_id
 
 
-def _draft(path: Path) -> Path:
+def _temporary_path(path: Path) -> Path:
     return path.with_suffix(".part")
 
 
-def _create(draft: Path) -> BinaryIO:
-    draft.parent.mkdir(mode=0o700, exist_ok=True)
-    return open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+def _create(path: Path) -> BinaryIO:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
 
 
 def _open_at(path: Path, position: int) -> BufferedReader:
@@ -122,8 +124,8 @@ def _sync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _publish(draft: Path, path: Path) -> None:
-    draft.replace(path)
+def _publish(temporary_path: Path, path: Path) -> None:
+    temporary_path.replace(path)
     for folder in (path.parent, path.parent.parent):  # the second one's entry of the first may be new
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -20,7 +20,7 @@ from aiobotocore.session import get_session
 from aiohttp import ClientError as HttpClientError
 from botocore.exceptions import BotoCoreError, ClientError
 
-from obscura.blobs.chunks import CHUNK_BYTES, gathered
+from obscura.blobs.chunks import CHUNK_BYTES, rechunk
 from obscura.errors import BlobStoreUnavailable, StartupError
 from obscura.settings.model import Settings
 
@@ -57,9 +57,11 @@ class S3Bucket:
 
 
 class S3Blobs:
-    """Args:
-    timeout_secs: A request that gets no answer for so long, its retry included, is a fault.
-    least_bytes_per_sec: The time that bytes to be sent are given besides.
+    """Blobs as objects of one bucket.
+
+    Args:
+        timeout_secs: A request that gets no answer for so long, its retry included, is a fault.
+        least_bytes_per_sec: A request that sends bytes has as much more time as they take at this rate.
     """
 
     def __init__(self, bucket: S3Bucket, timeout_secs: float = 4.0, least_bytes_per_sec: int = 2**20) -> None:
@@ -71,7 +73,7 @@ class S3Blobs:
         self._client: Any = None
 
     async def start(self) -> None:
-        """Get ready, without a word to the server.
+        """Get ready, without asking the server for anything.
 
         Raises:
             StartupError: The settings make no sense.
@@ -159,15 +161,15 @@ class S3Blobs:
             await self._call("abort_multipart_upload", Key=blob_id, UploadId=upload_id)
 
     async def _send(self, part: "_Part", operation: str, **arguments: Any) -> Any:
-        patience_secs = self._timeout_secs + part.size_bytes / self._least_bytes_per_sec
-        return await self._within(patience_secs, operation, Body=part.file, ContentMD5=part.md5, **arguments)
+        timeout_secs = self._timeout_secs + part.size_bytes / self._least_bytes_per_sec
+        return await self._call_within(timeout_secs, operation, Body=part.file, ContentMD5=part.md5, **arguments)
 
     async def _call(self, operation: str, **arguments: Any) -> Any:
-        return await self._within(self._timeout_secs, operation, **arguments)
+        return await self._call_within(self._timeout_secs, operation, **arguments)
 
-    async def _within(self, patience_secs: float, operation: str, **arguments: Any) -> Any:
+    async def _call_within(self, timeout_secs: float, operation: str, **arguments: Any) -> Any:
         with _faults(operation):
-            async with asyncio.timeout(patience_secs):
+            async with asyncio.timeout(timeout_secs):
                 return await getattr(self._client, operation)(Bucket=self._bucket.name, **arguments)
 
 
@@ -208,7 +210,7 @@ class _Part:
 async def _parts(chunks: AsyncIterator[bytes]) -> AsyncGenerator[_Part, None]:
     part = await _spool(_Part)
     try:
-        async for chunk in gathered(chunks):
+        async for chunk in rechunk(chunks):
             if part.size_bytes + len(chunk) > _PART_BYTES:
                 await _spool(part.rewind)
                 yield part

@@ -23,7 +23,7 @@ _REMOVALS_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredAttachment:
     """A finished upload. ``expires_at`` is in whole seconds since the epoch."""
 
     id: UUID
@@ -68,11 +68,11 @@ class Attachments:
         self._options = options
         self._now = now
 
-    async def upload(self, declared_bytes: int | None, chunks: AsyncIterator[bytes]) -> Stored:
+    async def upload(self, declared_bytes: int | None, chunks: AsyncIterator[bytes]) -> StoredAttachment:
         """Store a stream under a new id, in constant memory. It may be empty.
 
-        An error of ``chunks`` passes as it is. Whatever is raised, nothing can be read of the
-        upload, and what was stored goes at once or at a later clean-up.
+        An error of ``chunks`` is raised as it is. After any error nothing of the upload can be read,
+        and what was stored is removed at once or by a later clean-up.
 
         Raises:
             BadRequest: Longer than the maximum, by its declared length or as it turns out.
@@ -96,7 +96,7 @@ class Attachments:
         if not await self._store.finish(attachment_id, abandoned_ms, attachment):
             raise Unavailable("an upload was cleaned up before it was finished")
         ATTACHMENT_BYTES_IN.inc(meter.size_bytes)
-        return Stored(attachment_id, attachment.expires_ms // 1000)
+        return StoredAttachment(attachment_id, attachment.expires_ms // 1000)
 
     async def find(self, attachment_id: UUID) -> Attachment:
         """What is known of a stored attachment.
@@ -116,7 +116,7 @@ class Attachments:
             yield _nothing()
             return
         async with self._blobs.get(str(attachment_id), first, count) as chunks:
-            yield _metered(chunks)
+            yield _counted_out(chunks)
 
     async def sweep(self) -> None:
         """Remove what has expired or was never finished.
@@ -158,7 +158,7 @@ class Attachments:
 
 
 class _Meter:
-    """Counts a stream, and ends it when it is too long."""
+    """Counts the bytes of a stream, and raises BadRequest when they are too many."""
 
     def __init__(self, chunks: AsyncIterator[bytes], max_bytes: int) -> None:
         self._chunks = chunks
@@ -173,7 +173,7 @@ class _Meter:
             yield chunk
 
 
-async def _metered(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _counted_out(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     async for chunk in chunks:
         ATTACHMENT_BYTES_OUT.inc(len(chunk))
         yield chunk

@@ -1,4 +1,4 @@
-"""The clean-ups: each once in a while, and on one node of all at a time."""
+"""The clean-ups: each runs again and again, on one node of all at a time."""
 
 import asyncio
 import logging
@@ -12,6 +12,7 @@ from obscura.errors import StoreUnavailable, Unavailable
 from obscura.observability.metrics.cleanup import JANITOR_AGE, JANITOR_INTERVAL, JANITOR_SWEEPS
 from obscura.store.last_runs import LastRun
 from obscura.store.leases import Lease
+from obscura.tasks import end_tasks
 
 log = logging.getLogger(__name__)
 
@@ -29,36 +30,41 @@ class SweepRecord:
 
     Args:
         kind: "messages" or "attachments".
-        done: When a sweep last came to its end.
+        last_run: When a sweep last came to its end, on any node.
     """
 
-    def __init__(self, kind: str, done: LastRun, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, kind: str, last_run: LastRun, now: Callable[[], float] = time.monotonic) -> None:
         self._kind = kind
-        self._done = done
+        self._last_run = last_run
         self._now = now
         self._done_at = now()  # or the start of this process, while there is none
 
     def start(self, interval_secs: float) -> None:
+        """Set the gauges of this kind; the age is told from now on."""
         JANITOR_INTERVAL.labels(self._kind).set(interval_secs)
         JANITOR_AGE.labels(self._kind).set_function(lambda: self._now() - self._done_at)
 
-    async def note(self, outcome: str) -> None:
-        """Count a round, and hear of those that other nodes came to the end of."""
+    async def add(self, outcome: str) -> None:
+        """Count a round, and learn of sweeps that other nodes have finished.
+
+        Args:
+            outcome: "done", "elsewhere", "failed" or "lease lost".
+        """
         JANITOR_SWEEPS.labels(self._kind, outcome).inc()
         with suppress(StoreUnavailable):  # then the next round tells
             if outcome == "done":
                 self._done_at = self._now()
-                await self._done.set_now()
+                await self._last_run.set_now()
             else:
-                await self.look()
+                await self.refresh()
 
-    async def look(self) -> None:
-        """Hear when the last sweep came to its end.
+    async def refresh(self) -> None:
+        """Ask Redis when the last sweep came to its end. May be repeated.
 
         Raises:
-            StoreUnavailable: What was known stands.
+            StoreUnavailable: What was known before stands.
         """
-        age_ms = await self._done.age_ms()
+        age_ms = await self._last_run.age_ms()
         if age_ms is not None:
             self._done_at = self._now() - age_ms / 1000
 
@@ -92,26 +98,28 @@ class Janitor:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        """Sweep from now on, the first time after an interval."""
         self._record.start(self._interval_secs)
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
+        """End the sweep that is under way, if there is one, and give the lease back. Safe to repeat."""
         if self._task is not None:
-            self._task.cancel()
+            self._task.cancel()  # once: cancelled again, it would not give the lease back
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
         backoff = 1
         with suppress(StoreUnavailable):
-            await self._record.look()
+            await self._record.refresh()
         while True:
             pause_secs = self._interval_secs * backoff * random.uniform(_PAUSE_MIN, _PAUSE_MAX)  # noqa: S311  no secret
             await asyncio.sleep(pause_secs)
-            outcome = await self._sweep_and_see()
+            outcome = await self._try_sweep()
             backoff = 1 if outcome in _FINE else min(2 * backoff, _MAX_BACKOFF)
-            await self._record.note(outcome)
+            await self._record.add(outcome)
 
-    async def _sweep_and_see(self) -> str:
+    async def _try_sweep(self) -> str:
         """Sweep, and return how it went, as the metrics call it."""
         try:
             return "done" if await self._sweep_alone() else "elsewhere"
@@ -124,7 +132,7 @@ class Janitor:
             return "failed"
 
     async def _sweep_alone(self) -> bool:
-        """Sweep. False: another node is at it."""
+        """Sweep unless another node is at it; returns whether this one did."""
         token = token_hex(16)
         try:
             is_mine = await self._lease.acquire(token, self._hold_ms)
@@ -138,17 +146,16 @@ class Janitor:
     async def _sweep_as_holder(self, token: str) -> None:
         try:
             async with asyncio.timeout(self._hold_secs) as held:
-                keeping = asyncio.create_task(self._keep(token, held))
+                renewing = asyncio.create_task(self._renew_lease(token, held))
                 try:
                     await self._sweep()
                 finally:
-                    keeping.cancel()
-                    await asyncio.gather(keeping, return_exceptions=True)
+                    await end_tasks(renewing)
         except TimeoutError as error:
             raise _LeaseLost("the lease of the clean-up ran out") from error
 
-    async def _keep(self, token: str, held: asyncio.Timeout) -> None:
-        """Renew the lease, and with it the time that the sweep has."""
+    async def _renew_lease(self, token: str, held: asyncio.Timeout) -> None:
+        """Renew the lease again and again, and with it the time that the sweep has."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._hold_secs / 4)

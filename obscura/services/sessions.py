@@ -1,10 +1,9 @@
 """Sessions: tokens handed out, checked, exchanged and ended."""
 
-import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
@@ -15,22 +14,20 @@ from obscura.model.accounts import Tokens
 from obscura.observability.metrics.accounts import (
     REFRESH_RACED,
     REFRESH_REUSED,
-    REFRESH_UNANSWERED,
     SESSIONS_ENDED,
     SESSIONS_REFRESHED,
     SESSIONS_STARTED,
 )
+from obscura.services.ended_sessions import SKEW_ALLOWANCE_SECS, EndedSessions
+from obscura.services.uncertain_rotations import UncertainRotations
 from obscura.settings.model import Settings
 from obscura.store.sessions import Rotation, SessionStore
 
 log = logging.getLogger(__name__)
 
 RACE_WINDOW_MS = 10_000  # a token presented again within this is a race of two tabs, later it is theft (RFC 9700)
-_SKEW_ALLOWANCE_SECS = 60  # an ended session stays listed this long beyond its last token, for slow clocks
-_MAX_UNANSWERED = 10_000  # exchanges to take back that a node remembers
 _RACES = {Rotation.RETRIED: "retried", Rotation.RACED: "refused"}  # what became of a token that came twice
 _DAY_MS = 86_400_000
-_RETRY_SECS = 0.05  # between attempts to take one back while Redis is away
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,33 +57,12 @@ class SessionOptions:
         )
 
 
-class EndedSessions:
-    """This node's copy of the shared list of ended sessions: what access tokens are refused by.
-
-    Filled from the list at the start and after every gap in the events, and from events
-    in between, so a check costs no round trip. Ending is for good: an entry leaves only
-    when it no longer matters.
-    """
-
-    def __init__(self, now: Callable[[], float] = time.time) -> None:
-        self._now = now
-        self._until: dict[UUID, int] = {}
-        self._next_sweep = 0.0
-
-    def __contains__(self, session_id: object) -> bool:
-        return session_id in self._until
-
-    def add(self, entries: Mapping[UUID, int]) -> None:
-        """Enter sessions, each with the second until which it matters; older entries that no longer do are dropped."""
-        self._until.update(entries)
-        now = self._now()
-        if now > self._next_sweep:
-            self._next_sweep = now + _SKEW_ALLOWANCE_SECS
-            self._until = {known: until for known, until in self._until.items() if until >= now}
-
-
 class Sessions:
-    """What a session is worth at this moment, on every node alike."""
+    """Starts, refreshes, checks and ends sessions; what it says of one holds on every node.
+
+    Attributes:
+        ended: Those that have ended, as far as this node has heard.
+    """
 
     def __init__(
         self, store: SessionStore, tokens: AccessTokens, options: SessionOptions, now: Callable[[], float] = time.time
@@ -95,9 +71,7 @@ class Sessions:
         self._tokens = tokens
         self._options = options
         self._now = now
-        # Exchanges of which nobody knows whether they happened: presented and following, by the former's digest.
-        self._unanswered: dict[str, tuple[RefreshToken, RefreshToken]] = {}
-        self._taking_back: asyncio.Task[None] | None = None
+        self._uncertain_rotations = UncertainRotations(undo=self._rotate)
         self.ended = EndedSessions(now)
 
     def authenticate(self, token: str) -> AccessClaims:
@@ -112,7 +86,7 @@ class Sessions:
         return claims
 
     async def is_alive(self, user_id: UUID, session_id: UUID) -> bool:
-        """Whether the session exists in the store, whatever this node has heard."""
+        """Whether the session exists in the store, whatever this node has heard. May be repeated."""
         return await self._store.is_alive(user_id, session_id)
 
     async def start(self, user_id: UUID, by: str) -> Tokens:
@@ -163,7 +137,7 @@ class Sessions:
         raise Unauthorized("Invalid refresh token")
 
     async def logout(self, claims: AccessClaims, text: str) -> None:
-        """End the session a refresh token belongs to, be it the current one or an earlier; one that ended is fine.
+        """End the session that a refresh token belongs to, be it its current token or an earlier one. May be repeated.
 
         Raises:
             Unauthorized: The token is not one of the caller's.
@@ -182,8 +156,8 @@ class Sessions:
         Raises:
             StoreUnavailable: They may have ended, and then for good.
         """
-        # Listed for the life of the refresh token until that is removed: after a crash in between
-        # the session does not come back once the list has forgotten it.
+        # First listed for as long as the refresh token lives: if a crash keeps that from being removed,
+        # the session does not come back when the list forgets it.
         await self._enter(session_ids, self._options.refresh_ttl_ms / 1000)
         for session_id in session_ids:
             await self._store.end(user_id, session_id)
@@ -199,17 +173,15 @@ class Sessions:
         await self._enter(session_ids, self._options.access_ttl_secs)
 
     async def reload_ended(self) -> None:
-        """Read the shared list, at the start and after a gap in the events."""
+        """Read the shared list: at the start, and after a gap in the events. May be repeated."""
         self.ended.add(await self._store.ended_since(int(self._now())))
 
     async def stop(self) -> None:
-        """Give up on what could not be taken back so far."""
-        if self._taking_back is not None:
-            self._taking_back.cancel()
-            await asyncio.gather(self._taking_back, return_exceptions=True)
+        """Give up on exchanges that could not be undone so far. Safe to repeat."""
+        await self._uncertain_rotations.stop()
 
     async def _enter(self, session_ids: Sequence[UUID], lifetime_secs: float) -> None:
-        until_secs = int(self._now() + lifetime_secs) + _SKEW_ALLOWANCE_SECS
+        until_secs = int(self._now() + lifetime_secs) + SKEW_ALLOWANCE_SECS
         if session_ids:
             await self._store.mark_ended(session_ids, until_secs)
             self.ended.add(dict.fromkeys(session_ids, until_secs))
@@ -221,41 +193,16 @@ class Sessions:
         SESSIONS_ENDED.labels("too many").inc(len(surplus))
 
     async def _exchange(self, presented: RefreshToken, following: RefreshToken) -> Rotation:
-        if presented.digest in self._unanswered:
+        if presented.digest in self._uncertain_rotations:
             raise StoreUnavailable("an exchange of the same token is still to be taken back")
         try:
-            return await self._call_refresh(presented, following)
+            return await self._rotate(presented, following)
         except StoreUnavailable:
-            # It may have happened, and a Redis that was slow may make it yet. But the client is told to
-            # come again, and has only the old token to come with.
             if self._options.retry_key is None:  # else it gets the successor, which an earlier retry may have got
-                self._take_back_later(presented, following)
+                self._uncertain_rotations.add(presented, following)
             raise
 
-    def _take_back_later(self, presented: RefreshToken, following: RefreshToken) -> None:
-        if len(self._unanswered) < _MAX_UNANSWERED:
-            self._unanswered.setdefault(presented.digest, (presented, following))
-        else:
-            REFRESH_UNANSWERED.labels("given up").inc()
-        if self._taking_back is None:
-            self._taking_back = asyncio.create_task(self._take_back())
-
-    async def _take_back(self) -> None:
-        # Nobody was given the token that goes. Nothing happens if the exchange was never made.
-        try:
-            while self._unanswered:
-                presented, following = next(iter(self._unanswered.values()))
-                try:
-                    await self._call_refresh(following, presented)
-                except StoreUnavailable:
-                    await asyncio.sleep(_RETRY_SECS)
-                else:
-                    del self._unanswered[presented.digest]
-                    REFRESH_UNANSWERED.labels("taken back").inc()
-        finally:
-            self._taking_back = None
-
-    async def _call_refresh(self, presented: RefreshToken, following: RefreshToken) -> Rotation:
+    async def _rotate(self, presented: RefreshToken, following: RefreshToken) -> Rotation:
         digests = (presented.digest, following.digest)
         ids = presented.user_id, presented.session_id
         return await self._store.refresh(*ids, digests, self._options.refresh_ttl_ms, RACE_WINDOW_MS)

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from obscura.blobs import Blobs
-from obscura.blobs.chunks import CHUNK_BYTES, gathered
+from obscura.blobs.chunks import CHUNK_BYTES, rechunk
 from obscura.blobs.directory import DirectoryBlobs
 from obscura.blobs.s3 import S3Blobs, S3Bucket
 from obscura.errors import BlobStoreUnavailable, StartupError
@@ -301,6 +301,6 @@ async def test_chunks_are_gathered_to_an_even_size() -> None:
     """Many small ones and few large ones alike."""
     data = os.urandom(3 * CHUNK_BYTES + 7)
     for size in (1000, CHUNK_BYTES, len(data)):
-        chunks = [chunk async for chunk in gathered(stream(data, size))]
+        chunks = [chunk async for chunk in rechunk(stream(data, size))]
         assert b"".join(chunks) == data
         assert [len(chunk) for chunk in chunks] == [CHUNK_BYTES] * 3 + [7]
