@@ -1,23 +1,30 @@
-"""What the URL of one server says, as redis-py reads it. The only module that imports redis-py.
+"""What the URL of one server says. The only module that imports redis-py.
 
-redis-py knows the forms of the URL, the options in its query (``ssl_ca_certs`` and the
-like) and how to make a TLS context of them. Of its connections only the public attributes
-are read; none is ever opened.
+redis-py knows the options in the query of a URL (``ssl_ca_certs`` and the like) and how to
+make a TLS context of them. Of its connections only the public attributes are read; none is
+ever opened. It takes as long to import as a good part of all else, and 11 MB, so a URL
+without options and without TLS is read here.
 """
 
+import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Any
-
-from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection, parse_url
-from redis.exceptions import RedisError
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from obscura.errors import StartupError
 from obscura.redis_client.transport import Argument
 
 CONNECT_TIMEOUT_SECS = 1.0
-_HANDSHAKE_TIMEOUT_SECS = 1.5  # for one reply
+_REPLY_TIMEOUT_SECS = 1.5  # for one command of the handshake
+_DEFAULT_PORT = 6379
+_KEEP_ALIVE = {
+    getattr(socket, name): value
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+    if hasattr(socket, name)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +32,25 @@ class ConnectOptions:
     """How to connect to one server.
 
     Attributes:
-        where: What errors call the server.
+        handshake: The commands with which each connection begins.
         path: Its unix socket; "" if it has a host and a port.
         make_tls: Reads the certificates; None for a connection without TLS.
         keep_alive: Options of TCP's keep-alive by number; None to leave it off.
-        handshake: The commands with which each connection begins.
     """
 
-    where: str
-    path: str
-    host: str
-    port: int
-    make_tls: Callable[[], SSLContext] | None
-    keep_alive: Mapping[int, int | bytes] | None
     handshake: tuple[tuple[Argument, ...], ...]
-    connect_timeout_secs: float
-    reply_timeout_secs: float
+    path: str = ""
+    host: str = ""
+    port: int = 0
+    make_tls: Callable[[], SSLContext] | None = None
+    keep_alive: Mapping[int, int | bytes] | None = None
+    connect_timeout_secs: float = CONNECT_TIMEOUT_SECS
+    reply_timeout_secs: float = _REPLY_TIMEOUT_SECS
+
+    @property
+    def where(self) -> str:
+        """What errors call the server."""
+        return self.path or f"{self.host}:{self.port}"
 
 
 def read_url(url: str, client_name: str) -> ConnectOptions:
@@ -50,48 +60,73 @@ def read_url(url: str, client_name: str) -> ConnectOptions:
         StartupError: The query of the URL has what redis-py does not know.
     """
     try:
-        return _options_of(_described(url, client_name))
-    except (TypeError, ValueError, RedisError) as error:
+        parts = urlsplit(url)
+        if parts.scheme not in {"redis", "unix"} or parts.query:
+            return _options_of(_described(url, client_name))
+        return _plain_options(parts, client_name)
+    except (TypeError, ValueError) as error:
         # What they say quotes names and, of a value, nothing.
         raise StartupError(f"OBSCURA_REDIS_URL is not understood: {error}") from None
 
 
+def _plain_options(parts: SplitResult, client_name: str) -> ConnectOptions:
+    path = unquote(parts.path)
+    login = unquote(parts.username or ""), unquote(parts.password or "")
+    if parts.scheme == "unix":
+        return ConnectOptions(_handshake(*login, client_name, 0), path)
+    db = 0
+    with suppress(ValueError):  # a path that is no number is passed over
+        db = int(path.replace("/", ""))
+    handshake = _handshake(*login, client_name, db)
+    host = unquote(parts.hostname or "localhost")
+    return ConnectOptions(handshake, host=host, port=parts.port or _DEFAULT_PORT, keep_alive=_KEEP_ALIVE)
+
+
 def _described(url: str, client_name: str) -> Any:
     """Make a connection of redis-py's that will never be opened: it checks the options and fills in the others."""
+    from redis.asyncio.connection import Connection, parse_url  # noqa: PLC0415  only where it is needed
+    from redis.exceptions import RedisError  # noqa: PLC0415
+
     defaults = {
         "protocol": 2,
         "socket_connect_timeout": CONNECT_TIMEOUT_SECS,
-        "socket_timeout": _HANDSHAKE_TIMEOUT_SECS,
+        "socket_timeout": _REPLY_TIMEOUT_SECS,
         "client_name": client_name,
     }
     options: dict[str, Any] = {**defaults, **parse_url(url)}
-    options.pop("max_connections", None)  # of a pool
-    return options.pop("connection_class", Connection)(**options)
+    if options.pop("max_connections", 0) < 0:  # an option of pools, and without a meaning here
+        raise ValueError('"max_connections" must be a positive integer')
+    try:
+        return options.pop("connection_class", Connection)(**options)
+    except RedisError as error:
+        raise ValueError(error) from error
 
 
 def _options_of(described: Any) -> ConnectOptions:
-    is_unix = isinstance(described, UnixDomainSocketConnection)
+    is_unix = not hasattr(described, "host")
+    tls = getattr(described, "ssl_context", None)
     return ConnectOptions(
-        where=described.path if is_unix else f"{described.host}:{described.port}",
+        _handshake(described.username, described.password, described.client_name, described.db),
         path=described.path if is_unix else "",
         host="" if is_unix else described.host,
         port=0 if is_unix else described.port,
-        make_tls=described.ssl_context.get if isinstance(described, SSLConnection) else None,
+        make_tls=tls.get if tls is not None else None,
         keep_alive=None if is_unix or not described.socket_keepalive else described.socket_keepalive_options,
-        handshake=tuple(_handshake(described)),
         connect_timeout_secs=described.socket_connect_timeout,
         reply_timeout_secs=described.socket_timeout,
     )
 
 
-def _handshake(described: Any) -> list[tuple[Argument, ...]]:
+def _handshake(
+    username: str | None, password: str | None, client_name: str | None, db: int
+) -> tuple[tuple[Argument, ...], ...]:
     commands: list[tuple[Argument, ...]] = []
-    if described.username:
-        commands.append(("AUTH", described.username, described.password or ""))
-    elif described.password:
-        commands.append(("AUTH", described.password))
-    if described.client_name:
-        commands.append(("CLIENT", "SETNAME", described.client_name))
-    if described.db:
-        commands.append(("SELECT", described.db))
-    return commands
+    if username:
+        commands.append(("AUTH", username, password or ""))
+    elif password:
+        commands.append(("AUTH", password))
+    if client_name:
+        commands.append(("CLIENT", "SETNAME", client_name))
+    if db:
+        commands.append(("SELECT", db))
+    return tuple(commands)

@@ -1,13 +1,15 @@
 """What the URL of one server says, as redis-py reads it; and that redis-py still reads it so."""
 
 import ssl
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection, parse_url
 
 from obscura.errors import StartupError
-from obscura.redis_client.redis_url import ConnectOptions, read_url
+from obscura.redis_client.redis_url import ConnectOptions, _described, _options_of, read_url
 
 NAME = ("CLIENT", "SETNAME", "obscura:test")
 
@@ -54,6 +56,11 @@ def test_a_url_says_with_which_commands_a_connection_begins(url: str, handshake:
     assert read(url).handshake == tuple(handshake)
 
 
+def test_the_size_of_a_pool_has_no_meaning() -> None:
+    """Nor is it an error, for other programs may use the same URL."""
+    assert read("redis://h?max_connections=5") == read("redis://h")
+
+
 def test_timeouts_are_short_unless_the_url_says_otherwise() -> None:
     """A request is refused within two seconds, connecting included."""
     assert (read("redis://h").connect_timeout_secs, read("redis://h").reply_timeout_secs) == (1.0, 1.5)
@@ -94,6 +101,7 @@ def test_files_of_tls_are_read_when_a_connection_is_made() -> None:
         ("ssl_ca_certs=x", r"AbstractConnection\.__init__\(\) got an unexpected keyword argument 'ssl_ca_certs'"),
         ("db=x", "Invalid value for 'db' in connection URL."),
         ("protocol=5", "protocol must be either 2 or 3"),
+        ("max_connections=-1", '"max_connections" must be a positive integer'),
     ],
 )
 def test_a_query_that_is_not_understood_is_refused(query: str, reason: str) -> None:
@@ -101,6 +109,44 @@ def test_a_query_that_is_not_understood_is_refused(query: str, reason: str) -> N
     with pytest.raises(StartupError, match=f"OBSCURA_REDIS_URL is not understood: {reason}") as refusal:
         read(f"redis://:hush@h/?{query}")
     assert "hush" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("redis://h", "redis://h/", "redis://H:7/3", "redis://h:7//12", "redis://h/x", "redis://h/-1", "redis:///2"),
+        *(
+            "redis://u:p@h",
+            "redis://u%40:p%2F%3A@h",
+            "redis://:p@[::1]:1",
+            "redis://u@h",
+            "redis://a%2Db",
+            "redis://h?",
+        ),
+        *("unix:///s", "unix://u:p@/a%20b/c.sock", "unix://:p@/s/3", "redis://h/#f"),
+    ],
+)
+def test_a_url_without_options_is_read_as_redis_py_reads_it(url: str) -> None:
+    """Though redis-py is not asked. If this fails after an upgrade, see `_plain_options`."""
+    plain, asked = read(url), _options_of(_described(url, "obscura:test"))
+    assert plain == asked
+
+
+@pytest.mark.parametrize("url", ["redis://h:port", "redis://h:99999"])
+def test_a_port_that_is_none_is_refused(url: str) -> None:
+    """By a sentence, not by a traceback."""
+    with pytest.raises(StartupError, match="OBSCURA_REDIS_URL is not understood: Port"):
+        read(url)
+
+
+def test_redis_py_is_loaded_only_for_options_and_tls() -> None:
+    """It costs every start time and memory."""
+    script = (
+        "import sys; import obscura.node.node; from obscura.redis_client.redis_url import read_url;"
+        "read_url('unix:///s', 'n'); read_url('redis://:p@h:1/2', 'n'); assert 'redis' not in sys.modules;"
+        "read_url('rediss://h', 'n'); assert 'redis' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
 DESCRIBED = {
