@@ -12,7 +12,7 @@ _TEXT = """\
 # Performance
 
 {note}{setup}
-Repeat it with one command, `script/bench`. What counts are the ratios: both sides of each were measured in the same
+Repeat it with one command, `script/measure`. What counts are the ratios: both sides of each were measured in the same
 run, in turns, by the same generator, `obscura bench`. Absolute figures are of this machine on that day. Redis
 synced its file each second (`appendfsync everysec`) where nothing else is said, messages had {message_bytes} bytes,
 every answer was checked, and every message was accounted for: sent, answered 201, delivered and acked once.

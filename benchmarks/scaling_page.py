@@ -11,7 +11,7 @@ _TEXT = """\
 # Scaling
 
 {note}{setup}
-`script/bench` measures the constants, `benchmarks/model.py` is the model, and this page is written from both.
+`script/measure` measures the constants, `benchmarks/model.py` is the model, and this page is written from both.
 
 ## Constants
 

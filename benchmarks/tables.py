@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-QUICK_NOTE = "**This is a trial run of `script/bench --quick`: the figures mean nothing.**\n\n"
+QUICK_NOTE = "**This is a trial run of `script/measure --quick`: the figures mean nothing.**\n\n"
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
