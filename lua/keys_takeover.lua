@@ -15,7 +15,7 @@ local order    = KEYS[3] -- zset: key id by arrival, oldest lowest
 local inbox    = KEYS[4] -- stream
 local sessions = KEYS[5] -- zset: session id by expiry
 local kept     = KEYS[6] -- hash: the caller's session
-local channel  = KEYS[7] -- channel: the user's events
+local channel  = KEYS[7] -- channel: the address's events
 
 local expected = ARGV[1] -- identity key that is replaced
 local fields   = cjson.decode(ARGV[2]) -- {field, value, ...}: identity, registration, signed pre-key

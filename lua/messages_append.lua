@@ -18,7 +18,7 @@ local inbox       = KEYS[2] -- stream: from, body
 local channel     = KEYS[3] -- channel: the recipient's events
 local idempotency = KEYS[4] -- string, may be absent: body digest and entry id of an earlier call
 
-local sender      = ARGV[1] -- user id
+local sender      = ARGV[1] -- address id
 local body        = ARGV[2] -- bytes
 local max_count   = tonumber(ARGV[3])
 local max_bytes   = tonumber(ARGV[4]) -- a larger body is stored alone

@@ -1,10 +1,10 @@
--- messages_find_page.lua: tell where the next page of one user's inbox begins, and how much there is.
+-- messages_find_page.lua: tell where the next page of an inbox begins, and how much there is.
 --
 -- Why a script: the page itself is read without one, since an entry that passes through Lua costs Redis
 --   five times as much. For that a reader has to know what has expired by Redis's clock, and first of all
 --   that what it asks for is not too large.
 -- Returns: {start, last, bytes}: start is what XRANGE is to begin with; last the newest id that was
---   ever given, '0-0' for an unknown user; bytes no less than what the bodies of the inbox have.
+--   ever given, '0-0' for an unknown address; bytes no less than what the bodies of the inbox have.
 -- Repeatable: yes.
 -- Replicated: no.
 

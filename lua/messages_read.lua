@@ -1,9 +1,9 @@
--- messages_read.lua: read the next page of one user's large inbox, oldest first.
+-- messages_read.lua: read the next page of a large inbox, oldest first.
 --
 -- Why a script: the page is bounded in bytes as well as in entries, whatever else waits; a small inbox
 --   is read without one, as messages_find_page.lua says.
 -- Returns: {position, complete, entry...}: position is the id up to which nothing is left
---   unread, '0-0' for an unknown user; complete is 1 when nothing lies beyond it; an entry is
+--   unread, '0-0' for an unknown address; complete is 1 when nothing lies beyond it; an entry is
 --   {id, from, body}.
 -- Repeatable: yes.
 -- Replicated: no.

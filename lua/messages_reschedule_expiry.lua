@@ -5,11 +5,11 @@
 -- Repeatable: yes.
 -- Replicated: no.
 
-local expiry = KEYS[1] -- zset: user id by the ms when the oldest message of the inbox expires
+local expiry = KEYS[1] -- zset: address id by the ms when the oldest message of the inbox expires
 
-local user_id = ARGV[1]
-local due_ms  = ARGV[2]
+local address_id = ARGV[1]
+local due_ms     = ARGV[2]
 
-redis.call('ZREM', expiry, user_id) -- first: after a command that may write, ZADD is not refused
-redis.call('ZADD', expiry, due_ms, user_id)
+redis.call('ZREM', expiry, address_id) -- first: after a command that may write, ZADD is not refused
+redis.call('ZADD', expiry, due_ms, address_id)
 return 1

@@ -7,10 +7,10 @@
 --
 -- A session that is listed already gets the new time, be it later or earlier.
 
-local ended   = KEYS[1] -- zset: session id by the second until which it matters
+local ended   = KEYS[1] -- zset: session id by the second after which it can be forgotten
 local channel = KEYS[2] -- channel of the same name
 
-local until_secs = ARGV[1] -- until when these matter
+local until_secs = ARGV[1] -- after which these can be forgotten
 local publish    = ARGV[2] -- PUBLISH, or SPUBLISH on Cluster
 -- ARGV[3..n]: session ids
 

@@ -1,5 +1,7 @@
 """Where attachments' bytes lie: one small interface, a directory and S3 behind it.
 
+May import what all may, and no other room.
+
 A blob is written once, under an id nobody else has, and is visible as a whole or not at
 all. Nothing here knows of accounts or of expiry.
 """

@@ -1,13 +1,13 @@
 """What an operator may end: the sessions of an account, and the account.
 
-Deleting has an order in which a crash at any point is harmless, and after which the
-same call finishes what was begun:
+The steps of a deletion come in an order in which a crash at any point does no harm, and
+the same call once more finishes what was begun:
 
 1. the sessions end, in the shared list first: a crash leaves an account that can log in
 2. the account goes in one step, unless somebody logged in since: then once more from 1
-3. keys that may be left go; all of them die by themselves, and nothing reads them
-4. the name is freed, last, since by it the call finds what is left to do; after a crash
-   before, the next registration of it frees it
+3. keys that are left go; nothing reads them, and all of them would expire
+4. the name is freed: last, since by the name an operator finds the account again; if a
+   crash comes before, the next registration of the name frees it
 """
 
 import secrets
@@ -26,6 +26,8 @@ _ATTEMPTS = 20
 
 
 class AccountAdministration:
+    """Ends what an operator tells it to end."""
+
     def __init__(
         self, accounts: AccountStore, session_store: SessionStore, messages: MessageStore, sessions: Sessions
     ) -> None:

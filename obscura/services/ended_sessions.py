@@ -25,9 +25,9 @@ class EndedSessions:
         return session_id in self._until_secs
 
     def add(self, entries: Mapping[UUID, int]) -> None:
-        """Enter sessions, each with the second until which it matters. May be repeated.
+        """Enter sessions, each with the unix second after which it can be forgotten. May be repeated.
 
-        Now and then those that matter no longer are dropped.
+        Now and then those whose second has passed are dropped.
         """
         self._until_secs.update(entries)
         now_secs = self._now()

@@ -25,8 +25,10 @@ _MESSAGES_PER_STEP = 200
 
 
 class Messages:
-    """Args:
-    cleanup_interval_ms: How late the memory of an expired message may be freed.
+    """Messages on their way: into an inbox, out of it, and gone when they are acknowledged or expire.
+
+    Args:
+        cleanup_interval_ms: How late the memory of an expired message may be freed.
     """
 
     def __init__(self, store: MessageStore, cleanup_interval_ms: int) -> None:
@@ -64,12 +66,10 @@ class Messages:
         MESSAGES_ACKED.inc(await self._store.acknowledge(address_id, acks))
 
     async def sweep(self) -> None:
-        """Free the memory of expired messages.
-
-        Inboxes that only hold newer messages, or none beyond their expiry, cost nothing here.
+        """Free the memory of expired messages. Only inboxes that hold some cost anything. May be repeated.
 
         Raises:
-            StoreUnavailable: What is left stays noted.
+            StoreUnavailable: The inboxes that are left stay listed for the next time.
         """
         while due := await self._store.due_for_expiry(_INBOXES_PER_STEP):
             for address_id in due:
@@ -94,12 +94,12 @@ class Messages:
                 log.warning("the clean-up of an inbox could not be noted; a later message will")
 
     def _outlives_its_oldest(self, appended: Appended) -> bool:
-        """Whether the clean-up is to be told of the inbox a message was just stored in.
+        """Whether the clean-up is to be told of the inbox that a message was just put into.
 
-        An inbox dies as a whole with its last message, by Redis's own expiry. Only one
-        that goes on for more than an interval after its oldest message needs the
-        clean-up. It is told once per interval, so almost no message costs a second
-        round trip and one lost to a crash is made up for.
+        Redis removes an inbox as a whole when its last message expires. The clean-up is needed
+        only where a message comes more than an interval after the oldest one. It is told once in
+        an interval: so almost no message costs a second round trip, and if a crash keeps the
+        clean-up from being told, the next interval makes up for it.
         """
         intervals, intervals_before = (
             (ms - appended.oldest_ms) // self._cleanup_interval_ms for ms in (appended.ms, appended.previous_ms)

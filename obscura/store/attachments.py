@@ -1,9 +1,9 @@
 """What Redis knows of attachments: which exist, how large they are, when they expire.
 
-An id is entered for clean-up before its first byte is stored, gets its hash after the
-last, and is moved to its real expiry at the very end. A crash in between leaves nothing
-that is never cleaned up, and nothing that can be read half. The hash and the expiry lie
-in different slots of a Cluster, hence the steps.
+The steps of an upload: its id is listed for clean-up before its first byte is stored,
+its hash is written after the last, and then the list gets its real expiry. So a crash
+at any point leaves nothing that is never cleaned up, and nothing that can be read in
+part. The hash and the list lie in different slots of a Cluster, so no script can do both.
 """
 
 from dataclasses import dataclass
@@ -53,19 +53,19 @@ class AttachmentStore:
         return False
 
     async def find(self, attachment_id: UUID) -> Attachment | None:
-        """None: never stored whole, or expired."""
+        """What is known of an attachment. None: it was never stored as a whole, or has expired. Safe to repeat."""
         size, expires = await self._commands.call("HMGET", keyspace.attachment(attachment_id), "size", "expires_at")
         return None if size is None else Attachment(int(size), int(expires))
 
     async def claim_due(self, max_count: int) -> list[UUID]:
-        """Attachments to remove by Redis's clock, the longest overdue first; due again after `CLAIM_MS`."""
+        """Attachments to remove by now, the longest overdue first; due again after `CLAIM_MS`. Safe to repeat."""
         reply = await self._scripts.run("attachments_claim", [keyspace.ATTACHMENT_EXPIRY], [max_count, CLAIM_MS])
         return [UUID(attachment_id.decode()) for attachment_id in reply]
 
     async def hide(self, attachment_id: UUID) -> None:
-        """Have it found no more; its bytes are about to go. Safe to repeat."""
+        """Have it found no more, before its bytes are removed. Safe to repeat."""
         await self._commands.call("DEL", keyspace.attachment(attachment_id))
 
     async def forget(self, attachment_id: UUID) -> None:
-        """Its bytes are gone. Safe to repeat."""
+        """Take it off the list for clean-up, once its bytes are gone. Safe to repeat."""
         await self._commands.call("ZREM", keyspace.ATTACHMENT_EXPIRY, str(attachment_id))

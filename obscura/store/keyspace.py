@@ -79,7 +79,7 @@ def session(user_id: UUID, session_id: UUID) -> str:
 ENDED_SESSIONS = KINDS.one(
     "obscura:sessions:ended",
     "zset",
-    "session id by the second until which it matters",
+    "session id by the second after which it can be forgotten",
     "entries until then",
     Life.EMPTIED,
 )

@@ -1,4 +1,4 @@
-"""Leases: what one node of all may do at a time."""
+"""Leases: what only one node of all may do at a time."""
 
 from obscura.redis_client.scripts import Scripts
 
@@ -15,10 +15,10 @@ class Lease:
         self._key = key
 
     async def acquire(self, token: str, hold_ms: int) -> bool:
-        """Become the holder, under a token nobody else has. False: somebody is it already.
+        """Become the holder, under a token nobody else has. False: somebody holds it. A repeat gets False.
 
         Raises:
-            StoreUnavailable: No reply. It may be taken, as after a cancellation: `release` it.
+            StoreUnavailable: No reply. It may be held, as after a cancellation: `release` it.
         """
         return bool(await self._scripts.run("leases_acquire", [self._key], [token, hold_ms]))
 

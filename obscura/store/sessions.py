@@ -1,8 +1,8 @@
 """Sessions: a refresh token each, and the shared list of those that ended.
 
-The list is what every node refuses access tokens by. A session is entered in it first
-and removed from its account after, so a crash in between ends it too early, never too
-late.
+Every node refuses the access tokens of the sessions in that list. A session is first
+entered there and then removed from its account: a crash in between ends it too early,
+never too late.
 """
 
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ class SessionStore:
         return [UUID(session_id.decode()) for session_id in reply]
 
     async def mark_ended(self, session_ids: Sequence[UUID], until_secs: int) -> None:
-        """Enter sessions in the shared list, or change until when they stay there. Safe to repeat."""
+        """Enter sessions in the shared list until the second given, be they in it already or not. Safe to repeat."""
         ended = keyspace.ENDED_SESSIONS
         args: list[Argument] = [until_secs, self._commands.publish, *(str(session_id) for session_id in session_ids)]
         await self._scripts.run("sessions_mark_ended", keys=[ended, ended], args=args)
@@ -82,7 +82,7 @@ class SessionStore:
         )
 
     async def ended_since(self, now_secs: int) -> dict[UUID, int]:
-        """The shared list: each session with the second until which it matters. Safe to repeat."""
+        """The shared list: each session with the unix second after which it can be forgotten. Safe to repeat."""
         reply = await self._commands.call("ZRANGE", keyspace.ENDED_SESSIONS, now_secs, "+inf", "BYSCORE", "WITHSCORES")
         listed = zip(reply[::2], reply[1::2], strict=True)
         return {UUID(session_id.decode()): int(float(until)) for session_id, until in listed}
