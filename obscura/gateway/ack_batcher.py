@@ -43,13 +43,15 @@ class AckBatcher:
 
     @classmethod
     def from_settings(cls, settings: Settings, write: Callable[[UUID, Sequence[Ack]], Awaitable[None]]) -> "AckBatcher":
+        """With the batch size and the interval of a node's settings."""
         return cls(write, settings.ws_ack_batch_size, settings.ws_ack_flush_interval_ms / 1000)
 
     def start(self) -> None:
+        """Write by time from now on."""
         self._timer = asyncio.create_task(self._write_by_time())
 
     async def stop(self) -> None:
-        """Write what waits, trying again until it is written. The caller sets the deadline by cancelling."""
+        """Write what waits, trying again until it is written. To set a deadline, cancel the call."""
         try:
             while not await self.flush_all():  # noqa: ASYNC110  Redis sends no event when it is back
                 await asyncio.sleep(_RETRY_SECS)

@@ -1,7 +1,7 @@
 """The sockets of this process by the address whose inbox they deliver: what events are handed to.
 
 No I/O of its own. A socket is listed before the events of its address are subscribed to, so
-none is missed between the two.
+no event is missed between the two.
 """
 
 import asyncio

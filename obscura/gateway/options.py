@@ -33,6 +33,7 @@ class SocketOptions:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "SocketOptions":
+        """A node's settings, as its sockets go by them."""
         return cls(
             page_size=settings.batch_limit,
             outbound_size=settings.ws_outbound_buffer_size,

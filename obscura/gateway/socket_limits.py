@@ -21,6 +21,7 @@ class SocketLimits:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "SocketLimits":
+        """A node's settings, as its gateway goes by them."""
         return cls(settings.max_sockets, settings.max_sockets_per_account, settings.max_sockets_per_address)
 
 

@@ -1,9 +1,9 @@
 """One socket's way out: frames to the transport, a bound on what waits there, and the watch on a stuck peer.
 
 Frames are written whole and never queued here. What the kernel does not take at once
-waits in the transport; past the bound the session stops pushing and reads on from the
-inbox when the transport has drained. A peer that takes nothing for the write timeout is
-cut off, also when it said goodbye itself.
+waits in the transport; past the bound nothing more is pushed until the transport has
+drained, and then from the inbox. A peer that takes nothing for the write timeout is cut
+off, even one that has sent its close frame.
 """
 
 import asyncio
@@ -28,9 +28,11 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class SocketWriter:
-    """Args:
-    max_waiting: Live envelopes that may wait in the transport.
-    write_timeout_secs: A peer that takes nothing for this long is cut off.
+    """Writes to the connection of a request, past aiohttp: whole frames, which nothing is added to.
+
+    Args:
+        max_waiting: Live envelopes that may wait in the transport.
+        write_timeout_secs: A peer that takes nothing for this long is cut off.
 
     Raises:
         ConnectionError: The client has gone already.
@@ -67,10 +69,12 @@ class SocketWriter:
 
     @property
     def is_open(self) -> bool:
+        """Whether the connection takes anything more."""
         return not self._transport.is_closing()
 
     @property
     def is_empty(self) -> bool:
+        """Whether the kernel has taken all that was written."""
         return self._transport.get_write_buffer_size() == 0
 
     @property
@@ -91,7 +95,7 @@ class SocketWriter:
             self._watch_for_stall()
 
     def pong(self, payload: bytes) -> None:
-        """Answer a ping at once, behind what waits already."""
+        """Answer a ping with its own payload (RFC 6455 section 5.5.3), at once, behind what waits already."""
         if self.is_empty:
             self._pongs = 0
         if self._pongs < _MAX_WAITING_PONGS:

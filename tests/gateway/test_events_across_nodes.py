@@ -12,6 +12,7 @@ from obscura.model.message_ids import MessageIds
 from obscura.node.node import Node
 from obscura.store import keyspace
 from tests.conftest import StartNode
+from tests.gateway.sockets import Connect
 from tests.support.client import Answer, Api, Socket, User
 from tests.support.inspection import inbox_of, metric, uuid_of
 from tests.support.keys import Device, one_time_keys
@@ -20,7 +21,6 @@ from tests.support.raw_socket import CLOSE, RawSocket
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
-Connect = Callable[[Node], Api]
 Readiness = Callable[[Node], "asyncio.Future[Answer]"]
 
 SUBSCRIBER = b"SUBSCRIBE"

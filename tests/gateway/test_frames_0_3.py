@@ -1,14 +1,13 @@
 """obscura/gateway/formats/frames_0_3.py: what clients parse, and what their acks name."""
 
-import struct
 import uuid
 
 import pytest
 
-from obscura.gateway.formats import rfc6455
 from obscura.gateway.formats.frames_0_3 import Frames03
 from obscura.model.message_ids import EntryId
 from obscura.v1.obscura_pb2 import AckMessage, EncryptedMessage, Envelope, PreKeyStatus, WebSocketFrame
+from tests.gateway.test_rfc6455 import unframed
 
 ALICE = uuid.UUID("7d444840-9dc0-41d1-b245-5ffdce74fad2")
 BOB = uuid.UUID("a3bb189e-8bf9-4888-9912-ace4e6543002")
@@ -17,23 +16,6 @@ SENDER = str(ALICE).encode()
 # A length takes more bytes from here on: varints grow at 2^7, 2^14 and 2^21, WebSocket's own at 126 and 2^16.
 BOUNDARIES = [126, 2**7, 2**14, 2**16, 2**21]
 ENVELOPE_BYTES = 120  # around a message, at the most
-
-
-def unframed(data: bytes) -> tuple[int, bytes]:
-    """Opcode and payload of one unmasked WebSocket frame (RFC 6455 section 5.2) with nothing behind it."""
-    first, second = data[0], data[1]
-    assert first & 0xF0 == 0x80, "not final, or a reserved bit"
-    if second < 126:
-        size, start = second, 2
-    elif second == 126:
-        (size,), start = struct.unpack_from("!H", data, 2), 4
-        assert size > 125, "not the shortest form"
-    else:
-        assert second == 127, "masked"
-        (size,), start = struct.unpack_from("!Q", data, 2), 10
-        assert size > 0xFFFF, "not the shortest form"
-    assert len(data) == start + size
-    return first & 0x0F, data[start:]
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -72,13 +54,6 @@ def test_a_pre_key_status_says_how_many_are_left(count: int, threshold: int) -> 
     opcode, payload = unframed(Frames03.pre_key_status(count, threshold))
     status = PreKeyStatus(one_time_pre_key_count=count, min_threshold=threshold)
     assert (opcode, WebSocketFrame.FromString(payload)) == (2, WebSocketFrame(pre_key_status=status))
-
-
-def test_control_frames_carry_their_payload() -> None:
-    """A ping, a pong with the ping's payload, a close with its code and reason."""
-    assert unframed(rfc6455.control(rfc6455.PING_OPCODE)) == (9, b"")
-    assert unframed(rfc6455.control(rfc6455.PONG_OPCODE, b"x" * 125)) == (10, b"x" * 125)
-    assert unframed(rfc6455.close(4001, "device replaced")) == (8, b"\x0f\xa1device replaced")
 
 
 def test_an_ack_in_either_case_names_a_message() -> None:

@@ -1,21 +1,19 @@
 """Slow readers: what they cost, what they get, and that they delay nobody."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from obscura.node.node import Node
 from tests.conftest import JWT_SECRET, StartNode
+from tests.gateway.sockets import Connect
 from tests.support.client import Api, User, ack_frame
 from tests.support.raw_socket import BINARY, CLOSE, PING, PONG, RawSocket
 from tests.support.redis import RedisServer
 from tests.support.served import Served, serve
 from tests.support.waiting import eventually
-
-Connect = Callable[[Node], Api]
 
 LARGE = bytes(100_000)
 WINDOW_BYTES = 65_536  # of a slow client's kernel

@@ -10,7 +10,7 @@ _FINAL = 0x80
 
 
 def control(opcode: int, payload: bytes = b"") -> bytes:
-    """A ping, pong or close frame; payload at most 125 bytes."""
+    """A ping, pong or close frame; the payload has at most 125 bytes (RFC 6455 section 5.5)."""
     return frame(opcode, payload)
 
 
@@ -20,10 +20,13 @@ def close(code: int, reason: str = "") -> bytes:
 
 
 def frame(opcode: int, payload: bytes) -> bytes:
+    """A whole message in one frame."""
     return head(opcode, len(payload)) + payload
 
 
 def head(opcode: int, size: int) -> bytes:
+    """What goes before a payload of so many bytes."""
+    # The shortest of three forms is the only one allowed (RFC 6455 section 5.2, payload length).
     if size < 126:
         return struct.pack("!BB", _FINAL | opcode, size)
     if size < 1 << 16:
