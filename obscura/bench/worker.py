@@ -6,7 +6,6 @@ It speaks with the process that started it over a pipe: `Ready`, then `Go` comes
 """
 
 import asyncio
-import resource
 import signal
 import time
 from contextlib import suppress
@@ -22,14 +21,7 @@ from obscura.bench.registry import SCENARIOS, load
 from obscura.bench.scenario_context import Scenario, ScenarioContext
 from obscura.bench.users import User, fake_users, register_all
 from obscura.client.errors import ExchangeError
-
-_new_loop = asyncio.new_event_loop
-try:
-    import uvloop
-except ImportError:
-    pass  # not made for this platform
-else:
-    _new_loop = uvloop.new_event_loop
+from obscura.runtime import new_event_loop, raise_open_files_limit
 
 _SPARE_SECS = 60  # for what comes before and after the load
 
@@ -86,10 +78,8 @@ def work(pipe: Connection, job: Job) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which ends the others
     if job.options.cpus is not None:
         pin(job.options.cpus)
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    with suppress(ValueError, OSError):  # macOS says that there is no limit, and refuses that as one
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    with suppress(BrokenPipeError, EOFError), asyncio.Runner(loop_factory=_new_loop) as runner:  # nobody listens
+    raise_open_files_limit()
+    with suppress(BrokenPipeError, EOFError), asyncio.Runner(loop_factory=new_event_loop) as runner:  # nobody listens
         try:
             runner.run(_serve(pipe, job))
         except (BenchError, ExchangeError) as error:

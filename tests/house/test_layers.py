@@ -77,7 +77,7 @@ OUTSIDE: dict[str, set[str]] = {
     "pydantic_core": {"settings"},
     "pygal": {"bench.plot"},
     "redis": {"redis_client.redis_url"},
-    "uvloop": {"runtime", "bench.worker"},
+    "uvloop": {"runtime"},
     "xeddsa": {"crypto.curve", "client.device_keys"},
 }
 
