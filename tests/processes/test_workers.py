@@ -15,11 +15,6 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from obscura.errors import StartupError
-from obscura.processes import worker_process
-from obscura.processes.worker_config import WorkerConfig
-from obscura.processes.worker_process import WorkerProcess
-from obscura.settings.model import Settings
 from tests.conftest import JWT_SECRET
 from tests.support.client import Answer, Api, Socket, User
 from tests.support.inspection import inbox_of
@@ -204,16 +199,6 @@ async def test_a_worker_that_hangs_for_long_is_replaced(start: StartServed, fres
     after = await figures(management)
     assert after["obscura_messages_sent_total"] == TRIES
     assert (after["obscura_worker_restarts_total"], after["obscura_worker_hangs_total"]) == (1, 1)
-
-
-async def test_a_process_that_never_comes_up_is_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its start has a deadline, after which nothing of it is left."""
-    monkeypatch.setattr(worker_process, "_COMMAND", (sys.executable, "-c", "input(); input()"))
-    monkeypatch.setattr(worker_process, "_START_SECS", 0.5)
-    silent = await WorkerProcess.spawn(WorkerConfig(1, Settings()))
-    with pytest.raises(StartupError, match="did not start within"):
-        await silent.wait_until_started()
-    assert not is_running(silent.pid)
 
 
 @pytest.mark.parametrize("redis", ["external", "embedded"])
