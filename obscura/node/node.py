@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack
 from functools import partial
 from uuid import uuid4
 
-from obscura.api.management import Readiness, own_metrics
 from obscura.api.server import ApiServices, make_api_server
 from obscura.blobs import Blobs
 from obscura.blobs.factory import make_blobs
@@ -16,7 +15,9 @@ from obscura.node.gateway import build_acks, build_gateway, build_hub
 from obscura.node.janitors import start_janitors
 from obscura.node.listening import open_management_port, open_port
 from obscura.node.own_redis import ensure_redis
+from obscura.node.readiness import Readiness
 from obscura.node.services import Services, build_services
+from obscura.observability.exposition import own_metrics
 from obscura.observability.metrics.process import READY
 from obscura.observability.tracing import Tracing, make_tracing
 from obscura.redis_client.client import RedisClient

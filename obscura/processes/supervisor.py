@@ -10,10 +10,11 @@ import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
-from obscura.api.management import own_metrics, status_of
 from obscura.errors import StartupError
 from obscura.node.listening import open_management_port
 from obscura.node.own_redis import ensure_redis
+from obscura.node.readiness import status_of
+from obscura.observability.exposition import own_metrics
 from obscura.processes.metrics_aggregator import MetricsAggregator, without_gauges
 from obscura.processes.reserved_port import ReservedPort
 from obscura.processes.worker_config import WorkerConfig

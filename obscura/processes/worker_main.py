@@ -23,9 +23,9 @@ from typing import Any
 
 import orjson
 
-from obscura.api.management import own_metrics
 from obscura.errors import StartupError
 from obscura.node.node import Node
+from obscura.observability.exposition import own_metrics
 from obscura.observability.logs import set_up_logging
 from obscura.processes.worker_config import WorkerConfig
 from obscura.runtime import STACK_DUMP_SIGNAL, new_event_loop, run_until_signalled, warn_of_few_open_files

@@ -8,10 +8,11 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from obscura.api.management import READINESS, Readiness
+from obscura.api.management import READINESS
 from obscura.api.routes import MANAGEMENT_ROUTES
 from obscura.http.server import HttpServer, ServerOptions
 from obscura.node.node import Node
+from obscura.node.readiness import Readiness
 from tests.conftest import StartNode
 from tests.support.client import Api, exchange
 from tests.support.redis import RedisServer

@@ -15,7 +15,7 @@ BASE = {"errors", "observability", "runtime", "settings", "tasks"}
 ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {"processes", "node", "inspect", "bench"},
-    "processes": {"node", "api"},
+    "processes": {"node"},
     "node": {
         *("api", "http", "gateway", "services", "store", "redis_client", "embedded_redis", "data_dir", "blobs"),
         *("model", "crypto"),
@@ -72,7 +72,7 @@ OUTSIDE: dict[str, set[str]] = {
     "jwt": {"crypto.tokens"},
     "opentelemetry": {"observability.otlp"},
     "orjson": {"api", "http", "crypto", "processes", "store", "redis_client"},
-    "prometheus_client": {"observability", "api.management", "processes.metrics_aggregator"},
+    "prometheus_client": {"observability", "processes.metrics_aggregator"},
     "pydantic": {"settings"},
     "pydantic_core": {"settings"},
     "pygal": {"bench.plot"},
