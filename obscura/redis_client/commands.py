@@ -10,7 +10,7 @@ from obscura.redis_client.transport import Argument
 
 
 class CommandExecutor(Protocol):
-    """One Redis, whatever it is made of. Nothing is ever sent twice, unless its server said that it did nothing.
+    """One Redis: a server, or the masters of a Cluster. No command is sent again, unless the server refused to run it.
 
     Attributes:
         publish: The command that publishes: PUBLISH, or SPUBLISH for sharded channels.
@@ -45,7 +45,7 @@ class CommandExecutor(Protocol):
 
 
 class Standalone:
-    """One server: a connection for all, and one of its own for what must be copied.
+    """One server: a connection for all commands, and another for the writes that wait for replicas.
 
     Args:
         replicas: So many must have a copy; 0 for no wait.

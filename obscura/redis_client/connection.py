@@ -1,10 +1,10 @@
 """The command connection to one Redis server, supervised and shared by all requests of a process.
 
-Replies come in the order of the commands, so a command needs no more than its place in a
+Replies come in the order of the commands, so all that a command needs is a place in a
 queue. Three things follow. Commands of one event-loop tick leave in one write. A
 cancelled request leaves its place in the queue behind, so nobody is ever given another's
-reply (redis-py#2665). And nothing is sent twice: a command whose reply did not come
-raises `StoreUnavailable`, and its caller decides.
+reply (as happened in redis-py, its issue 2665). And nothing is sent twice: a command whose
+reply did not come raises `StoreUnavailable`, and its caller decides.
 """
 
 import asyncio
@@ -29,15 +29,15 @@ _WAIT_FOR_CONNECTION_SECS = 0.4
 _MAX_IN_FLIGHT = 20_000
 _MAX_UNSENT_BYTES = 64 * 2**20
 
-# Replies that mean "not now" rather than "wrong command". Before 7, Redis puts what a command of a
-# script was refused with behind a preamble of its own. A right that our user of Redis lacks is one of
-# them: an operator will give it, and no request was at fault.
-_PASSING_ERROR = re.compile(
+# Errors that mean "not now" rather than "wrong command". Before Redis 7, the error of a command inside a script
+# comes behind a preamble. A right that our Redis user lacks (NOPERM) counts as one of them: no request was at
+# fault, and an operator will grant it.
+_TEMPORARY_ERROR = re.compile(
     r"(ERR Error running script .* -)?"
     r"(OOM|LOADING|READONLY|MASTERDOWN|BUSY|NOREPLICAS|MISCONF|CLUSTERDOWN|NOPERM|NOAUTH)\b"
     r"|.*The user executing the script can't"
 )
-_NO_MASTER = frozenset({"READONLY", "MASTERDOWN"})
+_NOT_THE_MASTER = frozenset({"READONLY", "MASTERDOWN"})
 
 
 class CommandConnection:
@@ -53,7 +53,7 @@ class CommandConnection:
         self._pending: deque[tuple[asyncio.Future[Any], float]] = deque()
         self._connected = asyncio.Event()
         self._lost = asyncio.Event()
-        self._waiting_is_useful = True
+        self._is_wait_useful = True
         self._tasks: list[asyncio.Task[None]] = []
         self._loop = asyncio.get_running_loop()
 
@@ -68,9 +68,10 @@ class CommandConnection:
 
     def start_in_background(self) -> None:
         """Connect in the background, for as long as it takes."""
-        self._tasks = [asyncio.create_task(self._supervise()), asyncio.create_task(self._watch())]
+        self._tasks = [asyncio.create_task(self._supervise()), asyncio.create_task(self._drop_if_silent())]
 
     async def stop(self) -> None:
+        """Close the connection; calls under way and later ones raise `StoreUnavailable`."""
         await end_tasks(*self._tasks)
         if self._transport is not None:
             self._transport.close()
@@ -103,7 +104,7 @@ class CommandConnection:
         return await self.send(*command)
 
     def send(self, *command: Argument) -> asyncio.Future[Any]:
-        """Send one command at once; the future has its reply, or what `call` raises.
+        """Send one command at once; the future has its reply, or what `call` raises. It may be cancelled.
 
         Commands sent one after the other reach the server in that order with none in between.
 
@@ -121,7 +122,7 @@ class CommandConnection:
 
     async def wait_for_connection(self) -> None:
         """Wait a moment for a connection that is about to be made; returns either way."""
-        if self._waiting_is_useful:
+        if self._is_wait_useful:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_WAIT_FOR_CONNECTION_SECS):
                     await self._connected.wait()
@@ -131,20 +132,20 @@ class CommandConnection:
         transport = await self._endpoint.connect()
         transport.attach(self._on_reply, self._on_lost)
         self._transport = transport
-        self._waiting_is_useful = True
+        self._is_wait_useful = True
         self._connected.set()
 
     def _on_reply(self, reply: Any) -> None:
         waiter, _ = self._pending.popleft()
         if waiter.done():
-            return  # cancelled meanwhile; the reply was its alone
+            return  # cancelled meanwhile: nobody else is waiting for this reply
         if not isinstance(reply, hiredis.ReplyError):
             waiter.set_result(reply)
-        elif refusal := _PASSING_ERROR.match(str(reply)):
+        elif refusal := _TEMPORARY_ERROR.match(str(reply)):
             REDIS_REFUSALS.labels(refusal[2] or "NOPERM").inc()
             waiter.set_exception(StoreUnavailable(f"Redis refuses: {reply}"))
-            if refusal[2] in _NO_MASTER and self._transport is not None:
-                self._transport.close()  # it has been replaced: the next connection finds who is master now
+            if refusal[2] in _NOT_THE_MASTER and self._transport is not None:
+                self._transport.close()  # it was demoted: the next connection goes to who is master now
         else:
             waiter.set_exception(reply)
 
@@ -172,17 +173,17 @@ class CommandConnection:
             try:
                 await self._connect()
             except StoreUnavailable as error:
-                self._waiting_is_useful = False
+                self._is_wait_useful = False
                 log.debug("still no connection to Redis: %s", error)
             except Exception:
-                self._waiting_is_useful = False
+                self._is_wait_useful = False
                 log.exception("no connection to Redis, for a reason of its own kind")
             else:
                 REDIS_RECONNECTS.inc()
                 log.warning("connected to Redis again")
                 return
 
-    async def _watch(self) -> None:
+    async def _drop_if_silent(self) -> None:
         # One look at the oldest command serves all of them; a timer each would cost more than the command.
         while True:
             await asyncio.sleep(REPLY_TIMEOUT_SECS / 10)

@@ -33,7 +33,7 @@ class _Script(NamedTuple):
     source: bytes
     digest: str
     is_replicated: bool
-    counted: RedisSeries
+    series: RedisSeries
 
     @classmethod
     def parse(cls, name: str, source: bytes) -> "_Script":
@@ -53,7 +53,9 @@ class Scripts:
         }
 
     def run(self, name: str, keys: Iterable[str], args: Iterable[Argument] = ()) -> Awaitable[Any]:
-        """Run one script as one atomic step. Survives SCRIPT FLUSH and a server that never had it.
+        """Run one script as one atomic step; loads it where the server does not have it, as after SCRIPT FLUSH.
+
+        Cancelled, it may have run all the same.
 
         Args:
             name: Its file name without the ending.
@@ -77,12 +79,12 @@ class Scripts:
             return await call("EVALSHA", script.digest, len(keys), *keys, *args)
         except hiredis.ReplyError as error:
             if not str(error).startswith("NOSCRIPT"):
-                script.counted.errors.inc()
+                script.series.errors.inc()
                 raise
             REDIS_SCRIPTS_LOADED.inc()
             return await call("EVAL", script.source, len(keys), *keys, *args)
         except StoreUnavailable:
-            script.counted.errors.inc()
+            script.series.errors.inc()
             raise
         finally:
-            script.counted.times.observe(perf_counter() - started)
+            script.series.times.observe(perf_counter() - started)

@@ -1,4 +1,7 @@
-"""A Cluster: every command where its key lies, every channel where it is published, whatever becomes of the servers."""
+"""A Cluster: every command where its key lies, whatever becomes of the servers; events go on meanwhile.
+
+Where channels are subscribed is tested in test_cluster_subscriber.py.
+"""
 
 import asyncio
 import itertools
@@ -14,7 +17,6 @@ from obscura.errors import StoreUnavailable
 from obscura.redis_client import replication
 from obscura.redis_client.addresses import Address
 from obscura.redis_client.cluster import Cluster
-from obscura.redis_client.cluster_subscriber import ClusterSubscriber
 from obscura.redis_client.slot_map import slot_of_key
 from tests.support.groups import Ear, Migration, id_of, listening, owner_of, repair, started
 from tests.support.inspection import metric
@@ -85,31 +87,6 @@ async def test_every_answer_belongs_to_its_request_though_others_are_cancelled(
         assert cancelled > 2_500
 
 
-async def test_what_is_published_is_heard_from_every_master(redis_cluster: ClusterRedis) -> None:
-    """In order for each channel; nothing of a channel that was given up."""
-    channels = [channel() for _ in range(60)]
-    async with listening(redis_cluster.url, *channels) as ear:
-        ear.events.unsubscribe(channels[0])
-        for number in range(5):
-            for name in channels:
-                await ear.publish(name, str(number))
-        await eventually(lambda: len(ear.heard) >= 5 * 59)
-        assert [payload for name, payload in ear.heard if name == channels[7]] == [b"0", b"1", b"2", b"3", b"4"]
-        assert channels[0] not in {name for name, _ in ear.heard}
-        assert ear.gaps == []
-
-
-async def test_one_silent_master_is_a_silence(redis_cluster: ClusterRedis) -> None:
-    """The figure is that of the master that was not heard for the longest, whatever the others say."""
-    async with listening(redis_cluster.url, channel()) as ear:
-        assert isinstance(ear.events, ClusterSubscriber)
-        assert metric("obscura_events_silence_seconds") < 60
-        silent, *others = ear.events._subscribers.values()
-        assert len(others) == 2
-        silent._heard_at -= 100
-        assert metric("obscura_events_silence_seconds") > 99
-
-
 async def test_a_command_finds_its_key_while_its_slot_is_moved(redis_cluster: ClusterRedis) -> None:
     """ASK for what has moved already and for what is new, TRYAGAIN until all of several keys are there, then MOVED."""
     tag = f"test:{{{uuid4()}}}"
@@ -175,61 +152,6 @@ async def test_a_slot_that_stays_half_moved_is_unavailable(redis_cluster: Cluste
         migration.move(f"{tag}:2")
         migration.end()
         assert await ear.commands.call("GET", f"{tag}:1") == b"old"
-
-
-async def test_a_subscription_follows_its_slot(redis_cluster: ClusterRedis) -> None:
-    """The server drops it; it is made again at the new owner, and the gap names it alone."""
-    mine, others = channel(), [channel() for _ in range(20)]
-    async with listening(redis_cluster.url, mine, *others) as ear:
-        migration = Migration(redis_cluster, mine)
-        migration.begin()
-        await eventually(lambda: ear.hears(mine))
-        migration.end()
-        await eventually(lambda: any(mine in gap for gap in ear.gaps))
-        assert await ear.hears(mine)
-        assert set().union(*ear.gaps) == {mine}
-        await eventually(lambda: ear.events.is_healthy)
-        ear.events.unsubscribe(mine)
-        await eventually(lambda: not listeners(redis_cluster, mine))
-
-
-def listeners(cluster: ClusterRedis, name: str) -> int:
-    """How many subscriptions of a channel there are, over all masters."""
-    count = 0
-    for master in cluster.masters:
-        with master.client() as client:
-            count += client.execute_command("PUBSUB", "SHARDNUMSUB", name)[1]
-    return count
-
-
-async def test_sockets_come_and_go_while_slots_move(redis_cluster: ClusterRedis) -> None:
-    """What a caller holds in the end is subscribed once, what it gave up nowhere."""
-    async with listening(redis_cluster.url) as ear:
-        mine = channel()
-        for turn in range(6):
-            await ear.events.subscribe(mine)
-            migration = Migration(redis_cluster, mine)
-            migration.begin()
-            migration.end()
-            ear.events.unsubscribe(mine)  # at the server that is dropping it at this moment
-            if turn % 2:
-                await ear.events.subscribe(mine)
-                await eventually(lambda: ear.hears(mine))
-                ear.events.unsubscribe(mine)
-            await eventually(lambda: not listeners(redis_cluster, mine))
-        await eventually(ear.is_well)
-
-
-async def test_the_probe_moves_on_when_its_slot_does(redis_cluster: ClusterRedis) -> None:
-    """The server drops the probe's channel: the node takes another one of that master, and is well again."""
-    async with listening(redis_cluster.url, channel()) as ear:
-        with redis_cluster.masters[0].client() as client:
-            (probe,) = client.execute_command("PUBSUB", "SHARDCHANNELS", "obscura:node:ear:probe:*")
-        migration = Migration(redis_cluster, probe)
-        migration.begin()
-        migration.end()
-        await eventually(lambda: not listeners(redis_cluster, probe))
-        await eventually(ear.is_well)
 
 
 class Load:
