@@ -1,11 +1,46 @@
 """Which worker of pytest-xdist runs what: the tests of a module together, the modules that take longest first."""
 
+from functools import cache
+from zlib import crc32
+
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
-# The seconds of the modules that take the most, on two idle cores. Wrong ones cost time at the end of a run, no test.
-SECS: dict[str, float] = {}
+# About the seconds that a module takes on an idle machine, where it is more than a few; wrong ones cost time, no test.
+_SECS = {
+    "faults/test_scenarios.py": 150,
+    "bench/test_bench.py": 40,
+    "cli/test_cli.py": 30,
+    "processes/test_workers.py": 40,
+    "api/test_fuzz.py": 35,
+    "redis_client/test_cluster.py": 30,
+    "redis_client/test_sentinel.py": 20,
+    "inspect/test_inspect_groups.py": 20,
+    "node/test_on_cluster.py": 20,
+    "node/test_on_sentinel.py": 15,
+    "node/test_shutdown.py": 15,
+    "faults/test_redis7.py": 12,
+    "api/test_browser.py": 15,
+    "blobs/test_blobs.py": 12,
+    "deployment/test_proxies.py": 12,
+    "observability/test_tracing.py": 10,
+    "api/test_bad_input.py": 10,
+    "api/test_attachments.py": 10,
+    "gateway/test_gateway.py": 10,
+    "gateway/test_slow_readers.py": 8,
+    "redis_client/test_replication.py": 8,
+    "inspect/test_inspect.py": 6,
+}
 _SECS_OF_ANOTHER_TEST = 0.04
+# Modules whose tests share nothing that is dear to start, so that several workers may have a part of them each.
+_FAULTS = "faults/test_scenarios.py"
+_PARTS = {
+    _FAULTS: 6,
+    "bench/test_bench.py": 4,
+    "cli/test_cli.py": 3,
+    "processes/test_workers.py": 4,
+    "api/test_fuzz.py": 2,
+}
 
 
 class LongestFirst(LoadScopeScheduling):
@@ -21,10 +56,29 @@ class LongestFirst(LoadScopeScheduling):
 
 
 def group_of(test_id: str) -> str:
-    """What the tests of one group have in common: they run in one worker, and share what their module started."""
-    return test_id.partition("::")[0]
+    """The tests of one group run in one worker, and share what their module started: its path, or that and a part."""
+    path, _, name = test_id.partition("::")
+    module = path.removeprefix("tests/")
+    if module == _FAULTS:
+        return f"{module}::{_fault_parts()[name.partition('[')[2].removesuffix(']')]}"
+    parts = _PARTS.get(module, 1)
+    return module if parts == 1 else f"{module}::{crc32(name.encode()) % parts}"
 
 
 def secs_of(group: str, count: int) -> float:
     """About how long that many tests of a group take."""
-    return SECS.get(group.removeprefix("tests/"), count * _SECS_OF_ANOTHER_TEST)
+    module = group.partition("::")[0]
+    return _SECS[module] / _PARTS.get(module, 1) if module in _SECS else count * _SECS_OF_ANOTHER_TEST
+
+
+@cache
+def _fault_parts() -> dict[str, str]:
+    """The kind of relay of each scenario, which starts once for all of them; of the largest kind, a third."""
+    from tests.faults.scenarios import RELAYS
+
+    parts = {}
+    for kind, relay in enumerate(RELAYS):
+        names = [scenario.name for scenario in relay.scenarios if scenario.times[False]]
+        thirds = 3 if len(names) > 10 else 1
+        parts |= {name: f"{kind}.{place * thirds // len(names)}" for place, name in enumerate(names)}
+    return parts
