@@ -2,8 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,19 +10,14 @@ import pytest
 from redis import Redis
 
 from obscura.blobs.directory import DirectoryBlobs
-from obscura.errors import StoreUnavailable
 from obscura.node.node import Node
 from obscura.redis_client.client import RedisClient
-from obscura.redis_client.pubsub import Callbacks
 from obscura.services.attachments import AttachmentOptions, Attachments
-from obscura.services.janitor import Janitor, SweepRecord
 from obscura.store import keyspace
 from obscura.store.attachments import Attachment, AttachmentStore
-from obscura.store.last_runs import LastRun
-from obscura.store.leases import Lease
 from tests.conftest import StartNode
 from tests.support.client import Api, User
-from tests.support.inspection import metric
+from tests.support.inspection import metric, more_calls
 from tests.support.outages import killed, patiently
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
@@ -38,16 +31,6 @@ INTERVAL_SECS = 0.05
 def redis(own_redis: RedisServer) -> Iterator[Redis]:
     with own_redis.client as client:
         yield client
-
-
-@pytest.fixture
-async def database(own_redis: RedisServer) -> AsyncIterator[RedisClient]:
-    """A connection of the test's own, to take single steps."""
-    callbacks = Callbacks(lambda *_: None, lambda _: None)
-    database = RedisClient(own_redis.url, "test", 0, partial(keyspace.probe, "test"), callbacks)
-    await database.start(())
-    yield database
-    await database.stop()
 
 
 @pytest.fixture
@@ -147,16 +130,6 @@ async def sweeps(redis: Redis, count: int) -> None:
     await more_calls(redis, "zrangebyscore", count)
 
 
-async def more_calls(redis: Redis, command: str, count: int) -> None:
-    """Wait until a command was called so many times more."""
-    wanted = calls(redis, command) + count
-    await eventually(lambda: calls(redis, command) >= wanted)
-
-
-def calls(redis: Redis, command: str) -> int:
-    return int(redis.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"])
-
-
 async def test_an_upload_that_was_cleaned_up_is_not_finished(store: AttachmentStore, redis: Redis) -> None:
     """Its uploader gets no 201 for bytes that are gone."""
     attachment_id = uuid4()
@@ -222,113 +195,6 @@ async def test_the_clean_up_outlives_an_outage_of_redis(start_user: Any, redis: 
     await eventually(lambda: not redis.exists(keyspace.ATTACHMENT_EXPIRY))
 
 
-class Sweeps:
-    """Sweeps that last until they are let go, and how many there were and are."""
-
-    def __init__(self) -> None:
-        self.begun = self.at_once = self.most_at_once = 0
-        self.end = asyncio.Event()
-
-    async def run(self) -> None:
-        self.begun += 1
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-        try:
-            await self.end.wait()
-        finally:
-            self.at_once -= 1
-
-
-@pytest.fixture
-def lease(database: RedisClient) -> Lease:
-    return Lease(database.scripts, keyspace.ATTACHMENT_JANITOR)
-
-
-@pytest.fixture
-def record(database: RedisClient) -> SweepRecord:
-    return SweepRecord("attachments", LastRun(database.commands, keyspace.ATTACHMENT_JANITOR_DONE))
-
-
-async def test_one_node_of_all_cleans_up_at_a_time(lease: Lease, record: SweepRecord, redis: Redis) -> None:
-    """While one is at it the others pass, and afterwards any may be the next."""
-    sweeps = Sweeps()
-    janitors = [Janitor(lease, sweeps.run, record, 0.01) for _ in range(5)]
-    for janitor in janitors:
-        janitor.start()
-    await eventually(lambda: sweeps.begun)
-    await more_calls(redis, "getex", 20)
-    assert sweeps.begun == 1
-    sweeps.end.set()
-    await eventually(lambda: sweeps.begun > 5)
-    for janitor in janitors:
-        await janitor.stop()
-    assert sweeps.most_at_once == 1
-    assert not redis.exists(keyspace.ATTACHMENT_JANITOR)
-
-
-async def test_a_sweep_that_is_stopped_gives_its_lease_back(lease: Lease, record: SweepRecord, redis: Redis) -> None:
-    """The next node need not wait for it to run out."""
-    sweeps = Sweeps()
-    janitor = Janitor(lease, sweeps.run, record, 0.01)
-    janitor.start()
-    await eventually(lambda: sweeps.begun)
-    assert 0 < redis.pttl(keyspace.ATTACHMENT_JANITOR) <= 10_000
-    await janitor.stop()
-    assert (sweeps.at_once, redis.exists(keyspace.ATTACHMENT_JANITOR)) == (0, 0)
-
-
-async def test_a_lease_that_is_lost_ends_the_sweep(lease: Lease, record: SweepRecord, redis: Redis) -> None:
-    """Somebody else may have begun; its lease is left alone."""
-    sweeps = Sweeps()
-    janitor = Janitor(lease, sweeps.run, record, 0.01, hold_secs=0.4)
-    janitor.start()
-    await eventually(lambda: sweeps.begun)
-    redis.set(keyspace.ATTACHMENT_JANITOR, "another node's token")
-    await eventually(lambda: sweeps.at_once == 0)
-    await janitor.stop()
-    assert redis.get(keyspace.ATTACHMENT_JANITOR) == "another node's token"
-
-
-async def test_a_lease_is_renewed_for_as_long_as_a_sweep_takes(lease: Lease, record: SweepRecord, redis: Redis) -> None:
-    """A long one is not cut off, and nobody else begins."""
-    sweeps = Sweeps()
-    janitor = Janitor(lease, sweeps.run, record, 0.01, hold_secs=0.3)
-    janitor.start()
-    await eventually(lambda: sweeps.begun)
-    await more_calls(redis, "pexpire", 6)
-    assert (sweeps.begun, sweeps.at_once) == (1, 1)
-    await janitor.stop()
-
-
-async def test_failures_make_the_pauses_longer(lease: Lease, record: SweepRecord) -> None:
-    """A sweep that fails every time is tried less and less, up to 8 intervals."""
-    loop = asyncio.get_running_loop()
-    times: list[float] = []
-
-    async def failing() -> None:
-        times.append(loop.time())
-        raise StoreUnavailable
-
-    janitor = Janitor(lease, failing, record, 0.02)
-    janitor.start()
-    await eventually(lambda: len(times) == 6)
-    await janitor.stop()
-    pauses = [after - before for before, after in pairwise(times)]
-    assert pauses[0] >= 0.8 * 2 * 0.02
-    assert pauses[-1] >= 0.8 * 8 * 0.02
-
-
-async def test_the_lease_of_another_is_not_given_back(lease: Lease, redis: Redis) -> None:
-    """One that ran out and was taken stays with its new holder."""
-    assert await lease.acquire("first", 10_000)
-    assert not await lease.acquire("second", 10_000)
-    redis.delete(keyspace.ATTACHMENT_JANITOR)
-    assert await lease.acquire("second", 10_000)
-    await lease.release("first")
-    assert redis.get(keyspace.ATTACHMENT_JANITOR) == "second"
-    assert not await lease.renew("first", 10_000)
-
-
 async def test_a_sweep_needs_no_node(store: AttachmentStore, blobs: DirectoryBlobs, redis: Redis) -> None:
     """Sweeping twice finds nothing more to do."""
     attachments = Attachments(store, blobs, AttachmentOptions(max_bytes=100, ttl_ms=1, sweep_batch_size=10))
@@ -341,79 +207,3 @@ async def test_a_sweep_needs_no_node(store: AttachmentStore, blobs: DirectoryBlo
 async def swept(attachments: Attachments, redis: Redis) -> bool:
     await attachments.sweep()
     return not redis.exists(keyspace.ATTACHMENT_EXPIRY)
-
-
-# What the metrics tell of it.
-
-
-def rounds(outcome: str) -> float:
-    return metric("obscura_janitor_sweeps_total", kind="attachments", outcome=outcome)
-
-
-def age_secs() -> float:
-    return metric("obscura_janitor_sweep_age_seconds", kind="attachments")
-
-
-async def nothing() -> None:
-    pass
-
-
-async def test_every_round_is_counted_by_how_it_ended(lease: Lease, record: SweepRecord, redis: Redis) -> None:
-    """Done, passed since another node was at it, failed, cut off as the lease was lost."""
-
-    async def failing() -> None:
-        raise StoreUnavailable
-
-    def lose_lease() -> None:
-        redis.set(keyspace.ATTACHMENT_JANITOR, "another node's token")
-
-    async def losing() -> None:
-        lose_lease()
-        await asyncio.Event().wait()
-
-    for outcome, sweep in (("done", nothing), ("failed", failing), ("lease lost", losing), ("elsewhere", nothing)):
-        before = rounds(outcome)
-        redis.delete(keyspace.ATTACHMENT_JANITOR)
-        if outcome == "elsewhere":
-            lose_lease()
-        janitor = Janitor(lease, sweep, record, 0.01, hold_secs=0.4)
-        janitor.start()
-        await eventually(lambda outcome=outcome, before=before: rounds(outcome) > before)  # type: ignore[misc]
-        await janitor.stop()
-
-
-async def test_a_node_that_never_cleans_up_hears_that_another_does(
-    database: RedisClient, lease: Lease, redis: Redis
-) -> None:
-    """Its figure is the age of the last sweep of any node, by Redis's clock."""
-    done = LastRun(database.commands, keyspace.ATTACHMENT_JANITOR_DONE)
-    ahead = [0.0]
-    record = SweepRecord("attachments", done, lambda: ahead[0])
-    janitor = Janitor(lease, nothing, record, 0.01)
-    redis.set(keyspace.ATTACHMENT_JANITOR, "another node's token")
-    janitor.start()
-    await eventually(lambda: rounds("elsewhere"))
-    ahead[0] = 5000.0
-    assert age_secs() == 5000  # nobody has ever swept: since this node has been there
-    await done.set_now()
-    await eventually(lambda: age_secs() < 60)
-    await janitor.stop()
-
-
-async def test_a_restart_does_not_make_the_last_sweep_young(
-    database: RedisClient, lease: Lease, record: SweepRecord, redis: Redis
-) -> None:
-    """A node that comes up hears at once how long nobody has swept, and its own sweep ends that."""
-    day_ms = 24 * 3_600_000
-    redis.set(keyspace.ATTACHMENT_JANITOR_DONE, "", px=28 * day_ms)
-    waiting = Janitor(lease, nothing, record, 3600)
-    waiting.start()
-    await eventually(lambda: age_secs() > 2 * 86_400 - 1)
-    assert metric("obscura_janitor_interval_seconds", kind="attachments") == 3600
-    await waiting.stop()
-    working = Janitor(lease, nothing, record, 0.01)
-    working.start()
-    await eventually(lambda: age_secs() < 60)
-    await eventually(lambda: redis.pttl(keyspace.ATTACHMENT_JANITOR_DONE) > 29 * day_ms)
-    await working.stop()
-    assert await LastRun(database.commands, keyspace.ATTACHMENT_JANITOR_DONE).age_ms() is not None
