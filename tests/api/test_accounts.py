@@ -12,6 +12,7 @@ from argon2 import PasswordHasher
 from redis import Redis
 
 from obscura.api.json.accounts import parse_registration
+from obscura.client.device_keys import Device, one_time_keys
 from obscura.node.node import Node
 from obscura.redis_client.commands import Standalone
 from obscura.redis_client.endpoints import StaticEndpoint
@@ -20,7 +21,6 @@ from obscura.store import keyspace
 from obscura.store.accounts import AccountStore
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import PASSWORD, Answer, Api, User
-from tests.support.keys import Device, one_time_keys
 from tests.support.outages import is_refusal, killed, make_durable, patiently, paused
 from tests.support.redis import RedisServer
 

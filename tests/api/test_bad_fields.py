@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from obscura.client.device_keys import encode, one_time_keys, random_public_key
 from obscura.crypto.curve import LOW_ORDER
 from tests.support.bad_requests import (
     JSON_ROUTES,
@@ -17,7 +18,6 @@ from tests.support.bad_requests import (
     valid_body,
 )
 from tests.support.client import Api, User
-from tests.support.keys import encode, one_time_keys, random_public_key
 
 NOT_BASE64 = ['""', '"AAAA"', '"\\u0000"', '"\\n"', '"é"', f'"{"A" * 100_000}"', '"="', '"\\ud83d\\ude00"']
 WRONG_KEYS = [

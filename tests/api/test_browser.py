@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import jwt
 import pytest
 import yaml
 from aiohttp import web
 
 from obscura.api.openapi import openapi_text
+from obscura.client.device_keys import Device, encode
+from obscura.client.tokens import claims_of
 from obscura.node.node import Node
 from obscura.settings.model import SETTINGS
 from obscura.store import keyspace
@@ -21,7 +22,6 @@ from obscura.v1.obscura_pb2 import WebSocketFrame
 from tests.conftest import StartNode
 from tests.support.chromium import Browser, Page, chromium
 from tests.support.client import Api, ack_frame, encrypted
-from tests.support.keys import Device, encode
 from tests.support.limits import NO_LIMITS
 from tests.support.ports import free_port
 from tests.support.redis import RedisServer
@@ -112,7 +112,7 @@ class WebClient:
         answer = await self.post("/v1/users", Api.registration(name, Device()))
         assert answer["status"] == 201, answer
         token = yaml.safe_load(answer["body"])["token"]
-        return str(jwt.decode(token, options={"verify_signature": False})["sub"]), token
+        return str(claims_of(token)["sub"]), token
 
     async def connect(self, token: str) -> object:
         """The word open, or the close code of a socket that never did."""

@@ -8,12 +8,12 @@ import pytest
 
 from obscura.api.json.accounts import parse_credentials, parse_refresh_token, parse_registration, tokens_body
 from obscura.api.json.keys import bundle_body, parse_key_upload
+from obscura.client.device_keys import Device, one_time_keys
 from obscura.crypto.curve import PublicKey, Signature
 from obscura.errors import BadRequest
 from obscura.http.responses import error_response
 from obscura.model.accounts import Credentials, Tokens
 from obscura.model.keys import Bundle, OneTimePreKey, SignedPreKey
-from tests.support.keys import Device, one_time_keys
 
 DEVICE = Device()
 SIGNED = DEVICE.signed_pre_key(7)

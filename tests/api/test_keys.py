@@ -11,11 +11,11 @@ import pytest
 import xeddsa
 from redis import Redis
 
+from obscura.client.device_keys import Device, encode, one_time_keys, random_public_key
 from obscura.crypto.curve import LOW_ORDER
 from obscura.node.node import Node
 from tests.conftest import StartNode
 from tests.support.client import Api, Socket, User
-from tests.support.keys import Device, encode, one_time_keys, random_public_key
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 

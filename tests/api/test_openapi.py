@@ -11,9 +11,9 @@ from openapi_spec_validator import OpenAPIV30SpecValidator
 
 from obscura.api.openapi import openapi_text
 from obscura.api.routes import API_ROUTES
+from obscura.client.device_keys import Device, encode
 from obscura.http.responses import REQUEST_ID_HEADER
 from tests.support.client import Api
-from tests.support.keys import Device, encode
 
 CONTRACT = yaml.safe_load((Path(__file__).parents[1] / "data/openapi-0.3.9.yaml").read_text())
 SERVED = yaml.safe_load(openapi_text())

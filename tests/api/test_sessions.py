@@ -10,6 +10,7 @@ import jwt
 import pytest
 from redis import Redis
 
+from obscura.client.device_keys import Device, one_time_keys
 from obscura.crypto.tokens import RefreshToken
 from obscura.node.node import Node
 from obscura.redis_client.commands import Standalone
@@ -19,7 +20,6 @@ from obscura.store import keyspace
 from obscura.store.sessions import SessionStore
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import Api, User
-from tests.support.keys import Device, one_time_keys
 from tests.support.logins import is_let_in, refreshed
 from tests.support.outages import is_refusal, killed, make_durable, patiently, paused
 from tests.support.redis import RedisServer

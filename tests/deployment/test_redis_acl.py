@@ -11,6 +11,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import NoPermissionError
 
+from obscura.client.device_keys import Device, one_time_keys
 from obscura.embedded_redis import binary as redis_binary
 from obscura.embedded_redis.binary import find_redis_server
 from obscura.errors import StartupError
@@ -20,7 +21,6 @@ from obscura.redis_client.pubsub import CLASSIC, SHARDED
 from obscura.store import keyspace
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import Api
-from tests.support.keys import Device, one_time_keys
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from obscura.client.device_keys import Device, one_time_keys
 from obscura.client.errors import ExchangeError, NotSentError
 from obscura.client.http import Reply
 from obscura.client.tokens import claims_of
 from tests.faults.history import History, Judgement, KeyTaken, SessionLife
 from tests.faults.http import JSON, LocalConnection
 from tests.support.client import PASSWORD
-from tests.support.keys import Device, one_time_keys
 
 BACKOFF_UNIT_SECS = 0.1  # docs/clients/gateway.md has 1 s and its most 60 s: here faults come closer together
 BACKOFF_MAX_SECS = 1.0

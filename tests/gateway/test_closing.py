@@ -2,10 +2,10 @@
 
 import pytest
 
+from obscura.client.device_keys import Device, one_time_keys
 from tests.conftest import StartNode
 from tests.gateway.sockets import Connect, open_after, raw
 from tests.support.client import Api
-from tests.support.keys import Device, one_time_keys
 from tests.support.raw_socket import CLOSE, PING
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from obscura.client.device_keys import Device, one_time_keys
 from obscura.model.message_ids import MessageIds
 from tests.conftest import JWT_SECRET
 from tests.support.client import Api, Socket, User, ack_frame
 from tests.support.inspection import inbox_of, uuid_of
-from tests.support.keys import Device, one_time_keys
 from tests.support.raw_socket import CLOSE, RawSocket
 from tests.support.redis import RedisServer
 from tests.support.served import serve

@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 from redis import Redis
 
+from obscura.client.device_keys import Device, one_time_keys
 from obscura.model.message_ids import MessageIds
 from obscura.node.node import Node
 from obscura.store import keyspace
@@ -15,7 +16,6 @@ from tests.conftest import StartNode
 from tests.gateway.sockets import Connect
 from tests.support.client import Answer, Api, Socket, User
 from tests.support.inspection import inbox_of, metric, uuid_of
-from tests.support.keys import Device, one_time_keys
 from tests.support.proxy import Proxy
 from tests.support.raw_socket import CLOSE, RawSocket
 from tests.support.redis import RedisServer

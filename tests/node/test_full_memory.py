@@ -6,12 +6,12 @@ from contextlib import contextmanager
 import pytest
 from redis import Redis
 
+from obscura.client.device_keys import Device, one_time_keys
 from obscura.node.node import Node
 from obscura.store import keyspace
 from tests.conftest import StartNode
 from tests.support.client import Answer, Api, User
 from tests.support.inbox import contents_of, fill_with_past
-from tests.support.keys import Device, one_time_keys
 from tests.support.logins import is_let_in, refreshed
 from tests.support.outages import is_refusal
 from tests.support.redis import RedisServer

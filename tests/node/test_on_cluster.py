@@ -8,13 +8,13 @@ from uuid import UUID
 import aiohttp
 import pytest
 
+from obscura.client.device_keys import Device, one_time_keys
 from obscura.inspect.admin_connection import open_admin_connection
 from obscura.node.node import Node
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import Api
 from tests.support.groups import owner_of, repair, started
 from tests.support.inspection import metric
-from tests.support.keys import Device, one_time_keys
 from tests.support.outages import is_refusal, patiently
 from tests.support.redis7 import ClusterRedis, RedisProcess
 from tests.support.waiting import eventually

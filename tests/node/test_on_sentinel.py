@@ -7,11 +7,11 @@ from contextlib import contextmanager
 import aiohttp
 import pytest
 
+from obscura.client.device_keys import Device
 from obscura.node.node import Node
 from tests.conftest import StartNode
 from tests.support.client import Answer, Api
 from tests.support.groups import started
-from tests.support.keys import Device
 from tests.support.outages import is_refusal, patiently
 from tests.support.redis7 import SentinelRedis
 from tests.support.waiting import eventually

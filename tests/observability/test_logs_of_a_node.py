@@ -13,11 +13,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from obscura.client.device_keys import Device, one_time_keys
 from obscura.node.node import Node
 from obscura.observability.logs import JsonFormatter
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import PASSWORD, Api, encrypted, exchange
-from tests.support.keys import Device, one_time_keys
 from tests.support.limits import NO_LIMITS
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually

@@ -18,6 +18,7 @@ import yaml
 from prometheus_client import Metric
 
 from obscura.api.routes import API_ROUTES, MANAGEMENT_ROUTES
+from obscura.client.device_keys import Device, one_time_keys
 from obscura.embedded_redis.server import EmbeddedRedis
 from obscura.errors import StoreUnavailable
 from obscura.node.node import Node
@@ -26,7 +27,6 @@ from obscura.redis_client.scripts import script_folder
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import Api, exchange
 from tests.support.inspection import metric
-from tests.support.keys import Device, one_time_keys
 from tests.support.limits import coming_from, new_address
 from tests.support.outages import killed, paused
 from tests.support.raw_socket import RawSocket

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from obscura.client.device_keys import Device, one_time_keys
 from obscura.crypto.curve import PublicKey, Signature, verify
 from obscura.store import keyspace
 from tests.support.client import Api, User
-from tests.support.keys import Device, one_time_keys
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 

@@ -5,9 +5,9 @@ from uuid import UUID
 
 from redis import Redis
 
+from obscura.client.device_keys import Device
 from obscura.store import keyspace
 from tests.support.client import Answer, Api
-from tests.support.keys import Device
 from tests.support.redis import RedisServer
 
 

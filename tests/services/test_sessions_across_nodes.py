@@ -8,12 +8,12 @@ from uuid import UUID
 import pytest
 from redis import Redis
 
+from obscura.client.device_keys import Device, one_time_keys
 from obscura.errors import StoreUnavailable
 from obscura.node.node import Node
 from obscura.store import keyspace
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import Api, User
-from tests.support.keys import Device, one_time_keys
 from tests.support.logins import is_let_in, refreshed
 from tests.support.outages import is_refusal, patiently, paused
 from tests.support.redis import RedisServer

@@ -7,8 +7,8 @@ from uuid import uuid4
 import yaml
 
 from obscura.api.openapi import openapi_text
+from obscura.client.device_keys import one_time_keys
 from tests.support.client import Answer, User
-from tests.support.keys import one_time_keys
 
 NOWHERE = "6f1d9a52-3c1e-4d5b-9a70-0f4f6a2c8e11"
 TEN_MB = 10 * 2**20

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from aiohttp import WSMsgType, web
 
+from obscura.client.tokens import claims_of
 from obscura.v1.obscura_pb2 import EncryptedMessage, Envelope, WebSocketFrame
 
 STALL_SECS = 1.0
@@ -77,7 +78,7 @@ class FaultyRelay:
                 await socket.send_bytes(frame)
 
     async def _gateway(self, request: web.Request) -> web.WebSocketResponse:
-        user = json.loads(base64.urlsafe_b64decode(request.query["token"].split(".")[1] + "=="))["sub"]
+        user = claims_of(request.query["token"])["sub"]
         socket = web.WebSocketResponse(compress=False)
         await socket.prepare(request)
         for frame in list(self._inboxes[user].values()):

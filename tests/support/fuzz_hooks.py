@@ -20,12 +20,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jwt
 import schemathesis
 from schemathesis import AuthContext, Case, CheckContext, GenerationMode, HookContext, Response
 
+from obscura.client.device_keys import Device, one_time_keys
+from obscura.client.tokens import claims_of
 from tests.support.client import PASSWORD, Api, encrypted
-from tests.support.keys import Device, one_time_keys
 
 _URL = os.environ["TEST_FUZZ_URL"]
 _IS_LOGGED_IN = "TEST_FUZZ_LOGIN" in os.environ
@@ -42,7 +42,7 @@ class Account:
     def __init__(self) -> None:
         self._name = f"user-{secrets.token_hex(8)}"
         token = post("/v1/users", Api.registration(self._name, Device()))["token"]
-        self.id = str(jwt.decode(token, options={"verify_signature": False})["sub"])
+        self.id = str(claims_of(token)["sub"])
         self.attachment = post("/v1/attachments", _ATTACHMENT, token)["id"]
 
     @property

@@ -17,8 +17,8 @@ from doubleratchet.recommended import (
 )
 from x3dh import IdentityKeyFormat
 
+from obscura.client.device_keys import encode
 from obscura.v1.obscura_pb2 import EncryptedMessage
-from tests.support.keys import encode
 
 X3DH_HEADER = struct.Struct("32s32s32s32s")  # identity, ephemeral, signed and one-time pre-key; the last may be zeros
 NO_KEY = bytes(32)

@@ -10,6 +10,7 @@ from typing import Self
 import aiohttp
 from redis import Redis
 
+from obscura.client.device_keys import Device, one_time_keys
 from obscura.client.errors import ExchangeError
 from obscura.store import keyspace
 from obscura.v1.obscura_pb2 import Envelope
@@ -21,7 +22,6 @@ from tests.faults.scenarios.abuse import extra_node, fill, number_of, received
 from tests.faults.testbed import Testbed
 from tests.faults.websocket import GatewaySocket, status_of
 from tests.support.client import Api, User
-from tests.support.keys import Device, one_time_keys
 from tests.support.outages import is_refusal
 from tests.support.waiting import eventually
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
+from obscura.client.device_keys import Device, one_time_keys
 from tests.faults.report import Findings
 from tests.faults.testbed import Testbed
 from tests.support.client import Api, User
-from tests.support.keys import Device, one_time_keys
 
 CLOSED_SECS = 1.0
 RACES = 100

@@ -9,12 +9,12 @@ from typing import Any
 
 import aiohttp
 
+from obscura.client.device_keys import Device, one_time_keys
 from tests.faults import keys_owned
 from tests.faults.nodes import ServedNode
 from tests.faults.report import Findings
 from tests.faults.testbed import Testbed, standalone
 from tests.support.client import Answer, Api, Socket, User
-from tests.support.keys import Device, one_time_keys
 from tests.support.outages import patiently
 from tests.support.waiting import eventually
 
