@@ -21,7 +21,7 @@ _METRICS_TIMEOUT_SECS = 5.0
 _FORCED_STOP_SECS = 1.0
 
 # A worker that says nothing at all for so many rounds in a row hangs; one on a busy machine is only slow.
-# Rounds, and not one deadline, so that what stops the supervisor too, as a suspended machine does, counts as one.
+# Rounds, and not one deadline: when the supervisor itself stood still, as in a debugger, that counts as one round.
 _ROUND_SECS = 5.0
 _SILENT_ROUNDS = 3
 _STACK_DUMP_SECS = 0.5

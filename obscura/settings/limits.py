@@ -5,10 +5,8 @@ A new limit is a row here with its settings in the model, and the place that cou
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from obscura.settings.model import Settings
+from obscura.settings.model import Settings
 
 _SECS_OF_RATE = {"per_second": 1, "per_minute": 60}
 
@@ -54,7 +52,7 @@ class RateLimitRow:
     burst_setting: str
     refusal: str
 
-    def config(self, settings: "Settings") -> RateLimitConfig:
+    def config(self, settings: Settings) -> RateLimitConfig:
         """What the settings allow."""
         secs = next(secs for unit, secs in _SECS_OF_RATE.items() if self.rate_setting.endswith(unit))
         per_second = getattr(settings, self.rate_setting) / secs

@@ -18,34 +18,34 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}  # which browsers leave out
 _JWT_SECRET_MIN_BYTES = 32  # RFC 7518, section 3.2: an HS256 key is no shorter than the hash
 
 
-def _entries(value: object) -> object:
+def _split_at_commas(value: object) -> object:
     """Split at commas, the way a list is written in a flag, in the environment or in a TOML string."""
     if not isinstance(value, str):
         return value
     return [entry for entry in map(str.strip, value.split(",")) if entry]
 
 
-def _network(entry: object) -> IPv4Network | IPv6Network:
+def _parse_network(entry: object) -> IPv4Network | IPv6Network:
     try:
         return ip_network(str(entry))
     except ValueError:
         raise ValueError(f"has {entry!r}, which is no network like 10.0.0.0/8 or 2001:db8::/32") from None
 
 
-def _origin(entry: str) -> str:
+def _check_origin(entry: str) -> str:
     """Take an origin as browsers write it: they compare letter by letter."""
     if not _ORIGIN.fullmatch(entry) or entry.endswith(_DEFAULT_PORTS.get(entry.partition(":")[0], "/")):
         raise ValueError(f"has {entry!r}, which is no origin like https://chat.example or http://localhost:8080")
     return entry
 
 
-def _long_enough(secret: str) -> str:
+def _check_jwt_secret(secret: str) -> str:
     if len(secret.encode()) < _JWT_SECRET_MIN_BYTES:
         raise ValueError(f"has an entry shorter than {_JWT_SECRET_MIN_BYTES} bytes")
     return secret
 
 
-def _http_url(url: str) -> str:
+def _check_http_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         known = parts.scheme in {"http", "https"} and bool(parts.hostname) and not (parts.query or parts.fragment)
@@ -57,7 +57,7 @@ def _http_url(url: str) -> str:
     return url
 
 
-def _level(name: object) -> object:
+def _spell_level(name: object) -> object:
     """Understand ``INFO`` and ``warn`` too: that is how other servers spell them."""
     return {"warn": "warning"}.get(name.lower(), name.lower()) if isinstance(name, str) else name
 
@@ -74,13 +74,13 @@ SecondsOrZero = Annotated[float, Field(ge=0, le=31_536_000)]
 WholeSeconds = Annotated[int, Field(ge=1, le=31_536_000)]
 Days = Annotated[float, Field(gt=0, le=3_650)]
 Text = Annotated[str, Field(min_length=1)]
-Origin = Annotated[str, AfterValidator(_origin)]
-Origins = Annotated[tuple[Origin, ...], BeforeValidator(_entries)]
-Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
-Networks = Annotated[tuple[Network, ...], BeforeValidator(_entries)]
-JwtSecret = Annotated[str, AfterValidator(_long_enough)]
-JwtSecrets = Annotated[tuple[JwtSecret, ...], BeforeValidator(_entries)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Origin = Annotated[str, AfterValidator(_check_origin)]
+Origins = Annotated[tuple[Origin, ...], BeforeValidator(_split_at_commas)]
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_parse_network)]
+Networks = Annotated[tuple[Network, ...], BeforeValidator(_split_at_commas)]
+JwtSecret = Annotated[str, AfterValidator(_check_jwt_secret)]
+JwtSecrets = Annotated[tuple[JwtSecret, ...], BeforeValidator(_split_at_commas)]
+HttpUrl = Annotated[str, AfterValidator(_check_http_url)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 RedisUrl = Annotated[str, AfterValidator(check_redis_url)]
-LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_level)]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_spell_level)]
