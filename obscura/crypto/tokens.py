@@ -109,14 +109,14 @@ class AccessTokens:
             claims = self._read(token)
             if claims is not None:
                 self._remember(token, claims)
-        if claims is None or self._now() >= claims.expires_at:
+        if claims is None or self._now() >= claims.expires_at:  # RFC 7519 section 4.1.4: on it, too
             self._remembered.pop(token, None)
             raise errors.Unauthorized("Invalid or expired access token")
         return claims
 
     def _read(self, token: str) -> AccessClaims | None:
         for secret in self._secrets:
-            try:
+            try:  # with our algorithm alone, whatever the token's header says (RFC 8725 section 3.1)
                 return _access_claims(_SIGNATURES.decode(token, secret, algorithms=[_ALGORITHM]))
             except jwt.InvalidSignatureError:
                 continue
