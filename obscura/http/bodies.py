@@ -29,6 +29,11 @@ async def check_expectation(request: web.Request) -> None:
         raise web.HTTPExpectationFailed
 
 
+def waits_for_continue(request: web.Request) -> bool:
+    """Whether the client holds its body back until it is asked for; one that sends already does not."""
+    return _expects_continue(request) and not has_body_begun(request) and not request.content.is_eof()
+
+
 async def read_json_body(request: web.Request) -> bytes:
     """The body of a route that takes JSON, not parsed yet.
 
@@ -123,11 +128,6 @@ def _ask_for_body(request: web.Request) -> None:
 
 def _expects_continue(request: web.Request) -> bool:
     return request.version >= HttpVersion11 and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
-
-
-def waits_for_continue(request: web.Request) -> bool:
-    """Whether the client holds its body back until it is asked for; one that sends already does not."""
-    return _expects_continue(request) and not has_body_begun(request) and not request.content.is_eof()
 
 
 def _too_large(max_bytes: int) -> PayloadTooLarge:

@@ -19,13 +19,7 @@ from tests.support.bad_requests import (
     request_bytes,
     valid_body,
 )
-from tests.support.client import Api, User, encrypted, exchange
-
-
-@pytest.fixture
-async def user(api: Api) -> User:
-    return await api.register(pre_keys=3)
-
+from tests.support.client import User, encrypted, exchange
 
 MESSAGES = {
     "empty": (b"", "content is empty"),

@@ -17,7 +17,7 @@ from tests.support.bad_requests import (
     check_serving,
     valid_body,
 )
-from tests.support.client import Api, User
+from tests.support.client import User
 
 NOT_BASE64 = ['""', '"AAAA"', '"\\u0000"', '"\\n"', '"é"', f'"{"A" * 100_000}"', '"="', '"\\ud83d\\ude00"']
 WRONG_KEYS = [
@@ -117,11 +117,6 @@ def with_literal(body: dict[str, Any], path: Path, literal: str) -> bytes:
 def field_name(path: Path) -> str:
     """What an error calls a field: ``oneTimePreKeys[1].keyId``."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
-
-
-@pytest.fixture
-async def user(api: Api) -> User:
-    return await api.register(pre_keys=3)
 
 
 @pytest.mark.parametrize(("name", "path"), [(name, path) for name, fields in FIELDS.items() for path in fields])

@@ -13,13 +13,7 @@ from tests.support.bad_requests import (
     request_bytes,
     valid_body,
 )
-from tests.support.client import Api, User, exchange
-
-
-@pytest.fixture
-async def user(api: Api) -> User:
-    return await api.register(pre_keys=3)
-
+from tests.support.client import User, exchange
 
 NOT_HTTP = {
     "a word": b"hello\r\n\r\n",

@@ -2,8 +2,6 @@
 
 import re
 
-import pytest
-
 from obscura.api.routes import API_ROUTES
 from tests.support.bad_requests import (
     ATTACHMENT_UPLOAD,
@@ -14,13 +12,7 @@ from tests.support.bad_requests import (
     check_serving,
     request_bytes,
 )
-from tests.support.client import Api, User, exchange
-
-
-@pytest.fixture
-async def user(api: Api) -> User:
-    return await api.register(pre_keys=3)
-
+from tests.support.client import User, exchange
 
 NOT_UUIDS = [
     b"x",

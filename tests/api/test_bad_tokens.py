@@ -8,12 +8,7 @@ import pytest
 
 from tests.conftest import JWT_SECRET
 from tests.support.bad_requests import TOKEN_ROUTES, check_refusal, check_serving, request_bytes
-from tests.support.client import Api, User, exchange
-
-
-@pytest.fixture
-async def user(api: Api) -> User:
-    return await api.register(pre_keys=3)
+from tests.support.client import User, exchange
 
 
 def wrong_tokens(user: User) -> list[bytes]:

@@ -18,13 +18,7 @@ from tests.support.bad_requests import (
     request_bytes,
     valid_body,
 )
-from tests.support.client import Answer, Api, User, encrypted, exchange
-
-
-@pytest.fixture
-async def user(api: Api) -> User:
-    return await api.register(pre_keys=3)
-
+from tests.support.client import Answer, User, encrypted, exchange
 
 TOKENS = [
     *(literal.encode() for literal in sorted({*NOT_TEXT, *NOT_AN_INTEGER})),
