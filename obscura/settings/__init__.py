@@ -1,4 +1,4 @@
-"""What an operator can set: the model with its types, and how values are read, checked and explained.
+"""What an operator can set: every setting and limit, and how values are read, checked and explained.
 
-Imports nothing of obscura but errors.
+Every room may import it; of obscura it imports errors alone.
 """
