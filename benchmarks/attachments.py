@@ -19,8 +19,9 @@ from pathlib import Path
 
 import aiohttp
 
-from benchmarks.processes import node, rss_kib
+from benchmarks.processes import node
 from tests.support.client import Api, User
+from tests.support.node_process import resident_bytes
 from tests.support.s3 import S3Server
 
 _MB = 1_000_000
@@ -34,11 +35,11 @@ class Growth:
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._over = threading.Event()
-        self.kib = 0
+        self.bytes = 0
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        before = rss_kib(self._pid)
+        before = resident_bytes(self._pid)
         watching = threading.Thread(target=self._watch, args=(before,))
         self._over.clear()
         watching.start()
@@ -50,7 +51,7 @@ class Growth:
 
     def _watch(self, before: int) -> None:
         while not self._over.wait(_SAMPLE_SECS):
-            self.kib = max(self.kib, rss_kib(self._pid) - before)
+            self.bytes = max(self.bytes, resident_bytes(self._pid) - before)
 
 
 async def body(size: int) -> AsyncIterator[bytes]:
@@ -100,18 +101,18 @@ async def measure(port: int, pid: int, count: int, size: int) -> None:
             started = time.monotonic()
             ids = await asyncio.gather(*(upload(user, size) for _ in range(count)))
             up_secs = time.monotonic() - started
-        report("up", count * size, up_secs, growth.kib)
+        report("up", count * size, up_secs, growth.bytes)
         growth = Growth(pid)
         with growth.watched():
             started = time.monotonic()
             sizes = await asyncio.gather(*(download(user, one) for one in ids))
             down_secs = time.monotonic() - started
         assert set(sizes) == {size}
-        report("down", count * size, down_secs, growth.kib)
+        report("down", count * size, down_secs, growth.bytes)
 
 
-def report(name: str, size: int, seconds: float, grown_kib: int | None = None) -> None:
-    grown = "" if grown_kib is None else f"   server grew by {grown_kib / 1024:.0f} MiB"
+def report(name: str, size: int, seconds: float, grown_bytes: int | None = None) -> None:
+    grown = "" if grown_bytes is None else f"   server grew by {grown_bytes / 2**20:.0f} MiB"
     print(f"{name:10} {size / _MB / seconds:8.0f} MB/s{grown}", flush=True)
 
 

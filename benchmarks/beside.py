@@ -21,8 +21,8 @@ from pathlib import Path
 from statistics import geometric_mean, median, stdev
 
 from benchmarks.generator import Found, bench, cpu_us_per_message
-from benchmarks.processes import ROOT
 from benchmarks.relays import Relay, relay
+from tests.support.node_process import ROOT
 
 SCENARIOS = ("send", "relay", "backlog")
 _FIGURES: dict[str, Callable[[Found], float]] = {

@@ -1,6 +1,5 @@
 """Processes under measurement: a node with a fresh data directory, and the bare server."""
 
-import os
 import re
 import socket
 import subprocess
@@ -12,9 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.limits import NO_LIMITS
+from tests.support.node_process import ROOT, node_environ
 
-ROOT = Path(__file__).parents[1]
 _DEADLINE_SECS = 20.0
 
 
@@ -35,19 +33,10 @@ def node(checkout: Path = ROOT, **settings: object) -> Iterator[Running]:
     It runs with the Python of the checkout's ``.venv``, or with this one if it has none.
     """
     with tempfile.TemporaryDirectory(prefix="obscura-bench-") as folder:
-        given = {
-            "host": "127.0.0.1",
-            "port": 0,
-            "mgmt_port": 0,
-            "data_dir": folder,
-            "log_level": "warning",
-            **NO_LIMITS,
-            **settings,
-        }
-        environment = {f"OBSCURA_{name.upper()}": str(value) for name, value in given.items()}
+        environ = node_environ(**{"data_dir": folder, "log_level": "warning"} | settings)
         started = time.monotonic()
         command = [_python_of(checkout), "-m", "obscura", "serve"]
-        options = {"cwd": checkout, "env": os.environ | environment, "stdout": subprocess.PIPE, "text": True}
+        options = {"cwd": checkout, "env": environ, "stdout": subprocess.PIPE, "text": True}
         with _process(command, **options) as process:
             assert process.stdout is not None
             for line in process.stdout:
@@ -78,14 +67,6 @@ def bare_server() -> Iterator[Running]:
                 yield Running(process.pid, port, time.monotonic() - started)
                 return
         raise RuntimeError("the bare server did not start")
-
-
-def rss_kib(pid: int) -> int:
-    """Resident memory of a process."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+) kB", status)
-    assert found is not None
-    return int(found[1])
 
 
 @contextmanager

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from benchmarks.processes import ROOT, Running, node
+from benchmarks.processes import Running, node
 from obscura.crypto.tokens import AccessTokens
 from obscura.store import keyspace
+from tests.support.node_process import ROOT
 from tests.support.redis import RedisServer
 
 _SECRET = "a secret of the benchmarks of no use elsewhere"  # noqa: S105

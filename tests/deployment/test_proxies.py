@@ -25,9 +25,9 @@ from tests.support.balancers import (
     nginx_config,
 )
 from tests.support.client import Api, encrypted
+from tests.support.node_process import NodeProcess, serve
 from tests.support.ports import free_port
 from tests.support.redis import RedisServer
-from tests.support.served import Served, serve
 from tests.support.waiting import eventually
 
 MAX_MESSAGE_BYTES = int(SETTINGS["max_message_bytes"].default)
@@ -40,14 +40,14 @@ both = pytest.mark.parametrize("balance", [haproxy, nginx])
 
 
 @pytest.fixture
-async def nodes(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[list[Served]]:
+async def nodes(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[list[NodeProcess]]:
     """Two nodes, each a process of its own."""
     async with AsyncExitStack() as running:
         contexts = [serve(tmp_path, redis_server.url, JWT_SECRET, **NO_LIMITS) for _ in range(2)]
         yield list(await asyncio.gather(*map(running.enter_async_context, contexts)))
 
 
-def ports(nodes: list[Served]) -> list[Ports]:
+def ports(nodes: list[NodeProcess]) -> list[Ports]:
     return [(node.api_port, node.management_port) for node in nodes]
 
 
@@ -58,7 +58,7 @@ async def is_open(api: Api) -> bool:
 
 @both
 async def test_a_conversation(
-    balance: Balance, nodes: list[Served], tmp_path: Path, session: aiohttp.ClientSession
+    balance: Balance, nodes: list[NodeProcess], tmp_path: Path, session: aiohttp.ClientSession
 ) -> None:
     """Accounts, sockets and messages of any size pass, whichever node each of them meets."""
     async with balance(tmp_path, ports(nodes)) as port:
@@ -82,7 +82,7 @@ async def test_a_conversation(
 
 @both
 async def test_a_node_that_stops_fails_no_request(
-    balance: Balance, nodes: list[Served], tmp_path: Path, session: aiohttp.ClientSession
+    balance: Balance, nodes: list[NodeProcess], tmp_path: Path, session: aiohttp.ClientSession
 ) -> None:
     """Under load, through a SIGTERM and after it: every message is stored, and sockets find the other node."""
     async with balance(tmp_path, ports(nodes)) as port:
@@ -156,7 +156,7 @@ async def test_a_client_cannot_choose_its_address(
 
 @both
 async def test_no_token_is_in_the_log(
-    balance: Balance, nodes: list[Served], tmp_path: Path, session: aiohttp.ClientSession
+    balance: Balance, nodes: list[NodeProcess], tmp_path: Path, session: aiohttp.ClientSession
 ) -> None:
     """The query string of the gateway stays out of what a balancer writes, also when it is refused."""
     async with balance(tmp_path, ports(nodes)) as port:

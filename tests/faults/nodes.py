@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -14,13 +13,12 @@ from typing import Any
 from obscura.client.errors import ExchangeError
 from tests.faults.http import ask_once
 from tests.support.balancers import CONFIG, find_program, haproxy_environ
-from tests.support.limits import NO_LIMITS
+from tests.support.node_process import COMMAND, ROOT, node_environ, resident_bytes
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 JWT_SECRET = "a secret of the fault suite that is long enough"
 START_SECS = 30.0
-_ROOT = Path(__file__).parents[2]
 
 
 class ServedNode:
@@ -37,13 +35,11 @@ class ServedNode:
         self._folder = folder
         self._log = folder / f"{name}.log"
         self._values = {
-            "host": "127.0.0.1",
             "port": self.port,
             "mgmt_port": self.management_port,
             "data_dir": folder / name,
             "redis_url": redis_url,
             "jwt_secret": JWT_SECRET,
-            **NO_LIMITS,
             **settings,
         }
         self._process: asyncio.subprocess.Process | None = None
@@ -61,13 +57,11 @@ class ServedNode:
     async def start(self) -> None:
         """Start, and wait until it is ready."""
         (self._folder / self.name).mkdir(parents=True, exist_ok=True)
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("OBSCURA_")}
-        environ = {f"OBSCURA_{name.upper()}": str(value) for name, value in self._values.items()}
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "obscura", "serve"),
-                cwd=_ROOT,
-                env=inherited | environ,
+                *COMMAND,
+                cwd=ROOT,
+                env=node_environ(**self._values),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -126,8 +120,7 @@ class ServedNode:
     @property
     def resident_bytes(self) -> int:
         assert self._process is not None
-        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        return resident_bytes(self._process.pid)
 
     @property
     def open_files(self) -> int:

@@ -12,9 +12,9 @@ from obscura.model.message_ids import MessageIds
 from tests.conftest import JWT_SECRET
 from tests.support.client import Api, Socket, User, ack_frame
 from tests.support.inspection import inbox_of, uuid_of
+from tests.support.node_process import serve
 from tests.support.raw_socket import CLOSE, RawSocket
 from tests.support.redis import RedisServer
-from tests.support.served import serve
 
 SENDERS, MESSAGES_EACH = 16, 60
 

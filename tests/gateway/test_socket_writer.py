@@ -10,9 +10,9 @@ import pytest
 from tests.conftest import JWT_SECRET, StartNode
 from tests.gateway.sockets import Connect
 from tests.support.client import Api, User, ack_frame
+from tests.support.node_process import NodeProcess, serve
 from tests.support.raw_socket import BINARY, CLOSE, PING, PONG, RawSocket
 from tests.support.redis import RedisServer
-from tests.support.served import Served, serve
 from tests.support.waiting import eventually
 
 LARGE = bytes(100_000)
@@ -37,7 +37,7 @@ async def fill(sender: User, recipient: User, count: int) -> list[bytes]:
 
 
 @pytest.fixture
-async def served(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[Served]:
+async def served(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[NodeProcess]:
     """A node in a process of its own, to watch its memory."""
     async with serve(tmp_path, redis_server.url, JWT_SECRET) as served:
         yield served
@@ -45,7 +45,7 @@ async def served(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[Ser
 
 @pytest.mark.real_start
 async def test_clients_that_read_nothing_cost_a_bounded_amount_of_memory(
-    served: Served, session: aiohttp.ClientSession
+    served: NodeProcess, session: aiohttp.ClientSession
 ) -> None:
     """Ten of them with 200 x 100 KB pending each, 200 MB in all: the process grows by a tenth of that at most."""
     api = Api(session, served.api_port)

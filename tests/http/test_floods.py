@@ -9,8 +9,8 @@ import pytest
 from tests.conftest import JWT_SECRET
 from tests.faults import floods
 from tests.support.client import exchange
+from tests.support.node_process import NodeProcess, serve
 from tests.support.redis import RedisServer
-from tests.support.served import Served, serve
 
 _AT_ONCE = 10
 _ROUNDS = 20
@@ -18,14 +18,14 @@ _KEPT = 300
 
 
 @pytest.fixture
-async def served(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[Served]:
+async def served(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[NodeProcess]:
     """A node in a process of its own, to watch its memory."""
     async with serve(tmp_path, redis_server.url, JWT_SECRET) as served:
         yield served
 
 
 @pytest.mark.real_start
-async def test_heads_that_are_too_long_leave_nothing_behind(served: Served) -> None:
+async def test_heads_that_are_too_long_leave_nothing_behind(served: NodeProcess) -> None:
     """200 heads of a megabyte, ten at a time: each is refused, and what comes behind the refused part is not kept."""
     request = b"GET / HTTP/1.1\r\nHost: relay\r\nX-Long: " + b"a" * 1_000_000 + b"\r\n\r\n"
     before = served.resident_bytes
@@ -36,7 +36,7 @@ async def test_heads_that_are_too_long_leave_nothing_behind(served: Served) -> N
 
 
 @pytest.mark.real_start
-async def test_a_kept_connection_keeps_no_answer(served: Served) -> None:
+async def test_a_kept_connection_keeps_no_answer(served: NodeProcess) -> None:
     """Each of 300 has asked for the longest document there is, and stays: none holds a copy of it."""
     request = b"GET /openapi.yaml HTTP/1.1\r\nHost: relay\r\n\r\n"
     before = served.resident_bytes

@@ -14,10 +14,10 @@ from obscura.node.node import Node
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import Api, User, ack_frame
 from tests.support.inspection import inbox_of, uuid_of
+from tests.support.node_process import serve
 from tests.support.proxy import Proxy
 from tests.support.raw_socket import BINARY, CLOSE, PING, PONG, RawSocket, frame_bytes
 from tests.support.redis import RedisServer
-from tests.support.served import serve
 from tests.support.waiting import eventually
 
 Connect = Callable[[Node], Api]

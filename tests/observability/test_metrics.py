@@ -28,11 +28,11 @@ from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import Api, exchange
 from tests.support.inspection import metric
 from tests.support.limits import coming_from, new_address
+from tests.support.node_process import serve
 from tests.support.outages import killed, paused
 from tests.support.raw_socket import RawSocket
 from tests.support.redis import RedisServer
 from tests.support.scrape import labels_of, scrape, series_names
-from tests.support.served import serve
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]

@@ -19,10 +19,10 @@ from tests.conftest import JWT_SECRET
 from tests.support.client import Answer, Api, Socket, User
 from tests.support.inspection import inbox_of
 from tests.support.limits import coming_from, is_refused, new_address
+from tests.support.node_process import NodeProcess, serve
 from tests.support.outages import killed
 from tests.support.processes import about, children_of, is_running, server_of, workers_of
 from tests.support.redis import RedisServer
-from tests.support.served import Served, serve
 from tests.support.waiting import DEADLINE_SECS, eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked at in /proc")
@@ -31,7 +31,7 @@ SLOW = 0.01  # per second: no token comes back during a test
 HANG_SECS = 60.0  # 20 until a hung worker is killed, and a start on a busy machine
 TRIES = 40  # connections after which each of two workers has surely had some
 
-StartServed = Callable[..., Awaitable[Served]]
+StartServed = Callable[..., Awaitable[NodeProcess]]
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ async def start(redis_server: RedisServer, short_dir: Path) -> AsyncIterator[Sta
     """Starts a node of two processes; keyword arguments are settings."""
     async with AsyncExitStack() as running:
 
-        async def start(**settings: Any) -> Served:
+        async def start(**settings: Any) -> NodeProcess:
             values = {"redis_url": redis_server.url, "jwt_secret": JWT_SECRET, "workers": 2, **settings}
             return await running.enter_async_context(serve(short_dir, **values))
 
@@ -62,14 +62,14 @@ async def fresh() -> AsyncIterator[aiohttp.ClientSession]:
     await asyncio.sleep(0)
 
 
-async def worker_of(socket: Socket, served: Served) -> int:
+async def worker_of(socket: Socket, served: NodeProcess) -> int:
     """Which worker has a socket."""
     port = socket.connection.get_extra_info("sockname")[1]
     pids = workers_of(served.pid)
     return await eventually(lambda: server_of(port, served.api_port, pids)) or 0
 
 
-async def sockets_on_both(user: User, served: Served) -> tuple[Socket, Socket]:
+async def sockets_on_both(user: User, served: NodeProcess) -> tuple[Socket, Socket]:
     """A socket on each of the two workers."""
     by_worker: dict[int, Socket] = {}
     for _ in range(TRIES):

@@ -12,9 +12,27 @@ from pathlib import Path
 from tests.support.limits import NO_LIMITS
 
 DEADLINE_SECS = 20.0
+ROOT = Path(__file__).parents[2]
+COMMAND = (sys.executable, "-m", "obscura", "serve")
 
 
-class Served:
+def node_environ(**settings: object) -> dict[str, str]:
+    """The environment of a node on this machine that limits nobody; keyword arguments are settings, and None is none.
+
+    Without others it picks its ports, and says which.
+    """
+    values = {"host": "127.0.0.1", "port": 0, "mgmt_port": 0, **NO_LIMITS, **settings}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("OBSCURA_")}
+    return inherited | {f"OBSCURA_{name.upper()}": str(value) for name, value in values.items() if value is not None}
+
+
+def resident_bytes(pid: int) -> int:
+    """What a process holds in memory at this moment."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class NodeProcess:
     """A running `obscura serve`."""
 
     def __init__(self, process: asyncio.subprocess.Process, api_port: int, management_port: int) -> None:
@@ -25,8 +43,7 @@ class Served:
     @property
     def resident_bytes(self) -> int:
         """What the process holds in memory at this moment."""
-        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        return resident_bytes(self.pid)
 
     @property
     def pid(self) -> int:
@@ -48,24 +65,13 @@ class Served:
 @asynccontextmanager
 async def serve(
     folder: Path, redis_url: str | None, jwt_secret: str | None, **settings: object
-) -> AsyncIterator[Served]:
+) -> AsyncIterator[NodeProcess]:
     """Run `obscura serve` until the block ends; keyword arguments are settings, and None is none."""
-    values = {
-        "host": "127.0.0.1",
-        "port": 0,
-        "mgmt_port": 0,
-        "data_dir": folder,
-        "redis_url": redis_url,
-        "jwt_secret": jwt_secret,
-        **NO_LIMITS,
-        **settings,
-    }
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("OBSCURA_")}
-    environ = {f"OBSCURA_{name.upper()}": str(value) for name, value in values.items() if value is not None}
+    given = {"data_dir": folder, "redis_url": redis_url, "jwt_secret": jwt_secret, **settings}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "obscura", "serve"),
-        cwd=Path(__file__).parents[2],
-        env=inherited | environ,
+        *COMMAND,
+        cwd=ROOT,
+        env=node_environ(**given),
         stdout=asyncio.subprocess.PIPE,
     )
     try:
@@ -77,7 +83,7 @@ async def serve(
                 found = re.fullmatch(rf"{name} on http://127\.0\.0\.1:(\d+)\n", line)
                 assert found, line
                 ports.append(int(found[1]))
-        yield Served(process, *ports)
+        yield NodeProcess(process, *ports)
     finally:
         if process.returncode is None:
             process.kill()
