@@ -1,8 +1,14 @@
 """How sockets are closed, by either side."""
 
+from typing import Any
+
 import pytest
 
 from obscura.client.device_keys import Device, one_time_keys
+from obscura.gateway.close_codes import DEVICE_REPLACED, GOING_AWAY, SESSION_REVOKED, TRY_LATER, CloseReason
+from obscura.gateway.closing import ClosingHandshake
+from obscura.gateway.formats import rfc6455
+from obscura.gateway.heartbeat import Heartbeat
 from tests.conftest import StartNode
 from tests.gateway.sockets import Connect, open_after, raw
 from tests.support.client import Api
@@ -58,3 +64,69 @@ async def test_a_takeover_closes_every_socket_of_the_account(api: Api) -> None:
         assert (goodbye.close_code, goodbye.close_reason) == (4001, "device replaced")
     assert await old.try_connect() == 401
     await open_after(await bob.connect(), alice, bob)
+
+
+class Writer:
+    """Notes what is written, and whether the connection was dropped."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, frame: bytes) -> None:
+        self.written.append(frame)
+
+
+@pytest.fixture
+async def writer() -> Writer:
+    return Writer()
+
+
+@pytest.fixture
+async def closing(writer: Writer) -> ClosingHandshake:
+    """Of a socket before its upgrade."""
+    out: Any = writer
+    return ClosingHandshake(out, Heartbeat(out, 60, 60))
+
+
+async def test_what_was_closed_before_its_upgrade_sends_its_close_frame_first(
+    closing: ClosingHandshake, writer: Writer
+) -> None:
+    """The last reason counts, and nothing may follow."""
+    closing.close(DEVICE_REPLACED)
+    closing.close(GOING_AWAY)
+    assert (writer.written, closing.may_send) == ([], False)
+    closing.open()
+    assert (writer.written, closing.may_send) == ([rfc6455.close(*GOING_AWAY)], False)
+    closing.end()
+
+
+async def test_a_socket_is_closed_once(closing: ClosingHandshake, writer: Writer) -> None:
+    """Whoever comes second is not heard, nor one who comes after the peer's close frame."""
+    closing.open()
+    assert closing.may_send
+    closing.close(SESSION_REVOKED)
+    closing.close(GOING_AWAY)
+    assert writer.written == [rfc6455.close(*SESSION_REVOKED)]
+    assert not closing.stop_sending()
+    closing.end()
+
+
+async def test_nothing_is_closed_behind_the_peers_close_frame(closing: ClosingHandshake, writer: Writer) -> None:
+    """It is answered, and that is all."""
+    closing.open()
+    assert closing.stop_sending()
+    closing.close(GOING_AWAY)
+    assert writer.written == []
+
+
+@pytest.mark.parametrize("reason", [DEVICE_REPLACED, SESSION_REVOKED, GOING_AWAY, TRY_LATER])
+async def test_only_the_end_of_a_session_can_be_taken_back(closing: ClosingHandshake, reason: CloseReason) -> None:
+    """It may be old news; what is said of the node is not."""
+    closing.close(reason)
+    is_of_session = reason in (DEVICE_REPLACED, SESSION_REVOKED)
+    assert closing.has_pending_close == is_of_session
+    closing.clear_pending_close()
+    assert not closing.has_pending_close
+    closing.open()
+    assert closing.may_send == is_of_session
+    closing.end()

@@ -29,11 +29,11 @@ async def no_acks(_address_id: UUID) -> None:
 
 async def test_each_is_told_once_and_not_before_its_share_of_the_time() -> None:
     """The n-th goes in the n-th part of the time, at the earliest."""
-    sessions = [Timed(uuid4()) for _ in range(20)]
+    sockets = [Timed(uuid4()) for _ in range(20)]
     begin = asyncio.get_running_loop().time()
-    await close_gradually(sessions, no_acks, SECS)
-    assert [one.told for one in sessions] == [[GOING_AWAY]] * 20
-    times = sorted(one.times[0] for one in sessions)
+    await close_gradually(sockets, no_acks, SECS)
+    assert [one.told for one in sockets] == [[GOING_AWAY]] * 20
+    times = sorted(one.times[0] for one in sockets)
     assert all(time >= begin + SECS * place / 20 - 0.001 for place, time in enumerate(times))
 
 
@@ -41,9 +41,9 @@ async def test_nobody_is_first_every_time() -> None:
     """The order is random, so it does not favour those who came first."""
     firsts = set()
     for _ in range(20):
-        sessions = [Timed(uuid4()) for _ in range(5)]
-        await close_gradually(sessions, no_acks, 0.005)
-        firsts.add(min(range(5), key=lambda place: sessions[place].times[0]))
+        sockets = [Timed(uuid4()) for _ in range(5)]
+        await close_gradually(sockets, no_acks, 0.005)
+        firsts.add(min(range(5), key=lambda place: sockets[place].times[0]))
     assert len(firsts) > 1
 
 
@@ -56,14 +56,14 @@ async def test_without_sockets_it_takes_the_time_all_the_same() -> None:
 
 async def test_acks_are_written_before_the_close() -> None:
     """Those of the socket's user, up to that moment."""
-    session, flushed = Timed(uuid4()), []
+    socket, flushed = Timed(uuid4()), []
 
     async def flush(address_id: UUID) -> None:
-        flushed.append((address_id, list(session.told)))
+        flushed.append((address_id, list(socket.told)))
 
-    await close_gradually([session], flush, 0)
-    assert flushed == [(session.address_id, [])]
-    assert session.told == [GOING_AWAY]
+    await close_gradually([socket], flush, 0)
+    assert flushed == [(socket.address_id, [])]
+    assert socket.told == [GOING_AWAY]
 
 
 async def test_acks_that_hang_delay_nobody_else() -> None:
