@@ -20,7 +20,7 @@ _MAX_SCANS = 200  # past them the number of accounts is an estimate
 
 @dataclass(frozen=True, slots=True)
 class AccountView:
-    """One account. Unconfirmed: its registration is under way, or died and will be forgotten."""
+    """One account. Unconfirmed: its registration is under way, or broke off and the account will expire."""
 
     id: UUID
     username: str

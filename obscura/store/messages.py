@@ -1,9 +1,9 @@
 """Inboxes: the queue of pending messages of each address.
 
-Append and delivery, in order: `append` stores and publishes an event in one step; a
-node that has a socket for the recipient pushes straight from the event, or calls `read`
-when it is not sure to have seen all before it; `acknowledge` removes. `InboxLimits` bound an
-inbox; expired messages are never read, and `expire` frees their memory.
+A message on its way: `append` puts it into the inbox and publishes an event in one
+step. A node that has a socket for the recipient sends the message from the event, or,
+if it may have missed one before, calls `read`. `acknowledge` removes the message.
+`InboxLimits` bound an inbox; expired messages are never read, and `expire` frees their memory.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from obscura.store import keyspace
 IDEMPOTENCY_MEMORY_MS = 24 * 3_600_000
 
 _DAY_MS = 86_400_000
-_SMALL_INBOX_BYTES = 2**20  # so much may come at once, though a page ends before
+_SMALL_INBOX_BYTES = 2**20  # up to this size an inbox is read by XRANGE alone; a page may take less of it
 
 
 @dataclass(frozen=True, slots=True)
