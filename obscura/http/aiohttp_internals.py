@@ -2,21 +2,21 @@
 
 `tests/http/test_aiohttp_internals.py` says in plain words which of them an upgrade has changed.
 
-| relied on | for | aiohttp 4 (its master branch) |
+| relied on | for | aiohttp 4 (its unreleased web_protocol.py) |
 | --- | --- | --- |
 | `web.RequestHandler` subclassed, made by hand for `web.Server` | all below | has a type parameter; else as here |
 | `Server.request_handler`, `.request_factory` replaced | ids and errors around all of aiohttp | as here |
 | `RequestHandler._messages` | a stop waits for pipelined requests; broken framing is seen | as here |
-| `_ErrInfo` | the same | as here |
+| `_ErrInfo` | the same | a data class, with the same fields |
 | `data_received`, `finish_response`, `handle_error` overridden | the same; JSON for what is no HTTP | as here |
-| `RawRequestMessage._replace` | the absolute form of a request's target | as here |
+| `RawRequestMessage._replace` | the absolute form of a request's target | not known |
 | `StreamReader.set_exception` | a request whose body broke off ends | as here |
-| `StreamReader.total_bytes` | whether a client waits for 100 Continue | as here |
+| `StreamReader.total_bytes` | whether a client waits for 100 Continue | not known |
 | `writer.output_size` | no second answer into the middle of a first | as here |
 | `prepare`, `write_eof`, `keep_alive` of an answer are all that is called | answers written in one piece | as here |
-| keep-alive counts from the start of a connection | who sends nothing is closed | only from the first answer |
-| `request.transport` written to, `request.writer.drain` | `gateway/socket_writer.py` | as here |
-| `WebSocketResponse.close` overridden | `gateway/server.py` | as here |
+| keep-alive counts from the start of a connection | who sends nothing is closed | breaks: only from the first answer |
+| `request.transport` written to, `request.writer.drain` | `gateway/socket_writer.py` | not known |
+| `WebSocketResponse.close` overridden | `gateway/websocket.py` | not known |
 
 In use elsewhere and gone or changed in 4, without harm: `HTTPException` is no answer any more (it is
 only caught here), old-style middlewares end (`web.middleware` stays, and does nothing).
@@ -35,7 +35,7 @@ from aiohttp.web_request import BaseRequest
 from obscura.http.connections import Connections
 from obscura.http.responses import add_headers
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def has_begun_answer(request: BaseRequest) -> bool:
@@ -48,7 +48,7 @@ def has_body_begun(request: BaseRequest) -> bool:
     return request.content.total_bytes > 0
 
 
-def wrap_server(server: web.Server, wrap: Callable[[Handler], Handler]) -> None:
+def wrap_server(server: web.Server, wrap: Callable[[_Handler], _Handler]) -> None:
     """Have ``wrap`` around all that aiohttp does with a request, and the target of each read as RFC 9112 asks for.
 
     To be called before the first connection is made.

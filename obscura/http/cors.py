@@ -9,9 +9,8 @@ from collections.abc import Awaitable, Iterable, Sequence
 from aiohttp import hdrs, web
 
 from obscura.errors import Forbidden
-from obscura.http.request_handling import Handler
 from obscura.http.responses import REQUEST_ID_HEADER
-from obscura.http.route import Route
+from obscura.http.route import Handler, Route
 
 _MAX_AGE_SECS = 600  # browsers ask before every request otherwise
 

@@ -5,8 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from aiohttp import web
 
 from obscura.http.client_address import CLIENT_OF
-from obscura.http.request_handling import Handler
-from obscura.http.route import AUTH_TIER, Route
+from obscura.http.route import AUTH_TIER, Handler, Route
 
 
 class RateLimits:

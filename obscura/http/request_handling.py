@@ -8,7 +8,6 @@ all never gets that far: `malformed_request_response` answers it.
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Protocol
 
@@ -25,13 +24,12 @@ from obscura.http.responses import (
     http_error_response_for,
     server_fault_response,
 )
+from obscura.http.route import Handler
 from obscura.observability.logs import new_request_id, request_id
 from obscura.observability.metrics.http import REQUESTS, REQUESTS_ABORTED
 from obscura.observability.tracing import Tracing, current_span
 
 log = logging.getLogger(__name__)
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _NO_ROUTE = "unknown"

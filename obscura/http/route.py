@@ -8,6 +8,8 @@ from aiohttp import hdrs, web
 from obscura.http.bodies import check_expectation
 from obscura.settings import limits
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 STANDARD_TIER = limits.STANDARD.tier
 AUTH_TIER = limits.AUTH.tier
 
@@ -27,7 +29,7 @@ class Route(web.AbstractRouteDef):
 
     method: str
     path: str
-    handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    handler: Handler
     tier: str = STANDARD_TIER
     request_headers: tuple[str, ...] = ()
     response_headers: tuple[str, ...] = ()
