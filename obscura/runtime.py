@@ -47,7 +47,7 @@ async def run_until_signalled(node: Startable, on_started: Callable[[], None]) -
     signalled = asyncio.Event()
 
     def on_signal() -> None:
-        signalled.set()  # before Python 3.12 asyncio.wait_for, as in redis-py, may lose a cancellation while it starts
+        signalled.set()  # before Python 3.12 asyncio.wait_for, in libraries, may lose a cancellation while it starts
         task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM):

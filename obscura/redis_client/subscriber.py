@@ -3,8 +3,9 @@
 Delivery never depends on an event: a lost one costs latency, and after every gap the
 node reads again what it may have missed. What must not happen is a gap that nobody
 notices, as when the connection is up but dead. So the node sends itself a probe once
-per period, through the command connection, and must hear it within another; else it is
-deaf, says so (`is_healthy`), drops the connection, subscribes anew and reports the gap.
+per period, through the command connection, and must hear it within another. If it does
+not, it is cut off from its events ("deaf" in the log): `is_healthy` turns false, the
+connection is dropped, all channels are subscribed again, and the gap is reported.
 """
 
 import asyncio

@@ -36,12 +36,12 @@ def used() -> float:
 async def test_clocks_that_differ_are_noticed(connection: CommandConnection, wrong_by_secs: float) -> None:
     """By how much, whichever is ahead; and when they agree again, that too."""
     off = [7200.0]
-    signs = RedisHealthMonitor(lambda: [connection], PERIOD_SECS, lambda: time.time() + off[0])
-    signs.start()
+    monitor = RedisHealthMonitor(lambda: [connection], PERIOD_SECS, lambda: time.time() + off[0])
+    monitor.start()
     await eventually(lambda: 7000 < skew_secs() <= 7200)
     off[0] = wrong_by_secs
     await eventually(lambda: abs(wrong_by_secs) - 100 < skew_secs() <= abs(wrong_by_secs))
-    await signs.stop()
+    await monitor.stop()
 
 
 async def test_a_slow_reply_is_no_difference_of_clocks(connection: CommandConnection) -> None:
@@ -52,30 +52,30 @@ async def test_a_slow_reply_is_no_difference_of_clocks(connection: CommandConnec
         asked.append(time.time() + (5 if len(asked) % 2 else -5))
         return asked[-1]
 
-    signs = RedisHealthMonitor(lambda: [connection], PERIOD_SECS, now)
-    signs.start()
+    monitor = RedisHealthMonitor(lambda: [connection], PERIOD_SECS, now)
+    monitor.start()
     await eventually(lambda: len(asked) > 20)
     assert skew_secs() == 0
-    await signs.stop()
+    await monitor.stop()
 
 
 async def test_the_memory_in_use_is_a_share_of_the_maximum(
     connection: CommandConnection, own_redis: RedisServer
 ) -> None:
     """And changes with it."""
-    signs = RedisHealthMonitor(lambda: [connection], PERIOD_SECS)
-    signs.start()
+    monitor = RedisHealthMonitor(lambda: [connection], PERIOD_SECS)
+    monitor.start()
     for share in (0.25, 0.75):
         with own_redis.client as client:
             client.config_set("maxmemory", int(client.info("memory")["used_memory"] / share))
         await eventually(lambda share=share: abs(used() - share) < 0.2)  # type: ignore[misc]
-    await signs.stop()
+    await monitor.stop()
 
 
 async def test_an_outage_changes_nothing(connection: CommandConnection, own_redis: RedisServer) -> None:
     """What was seen last stands, and the looking goes on when Redis is back."""
-    signs = RedisHealthMonitor(lambda: [connection], PERIOD_SECS, lambda: time.time() + 100)
-    signs.start()
+    monitor = RedisHealthMonitor(lambda: [connection], PERIOD_SECS, lambda: time.time() + 100)
+    monitor.start()
     await eventually(lambda: 50 < skew_secs() <= 100)
     with killed(own_redis):
         await eventually(lambda: not connection.is_connected)
@@ -83,7 +83,7 @@ async def test_an_outage_changes_nothing(connection: CommandConnection, own_redi
     with own_redis.client as client:
         client.config_set("maxmemory", 10**6)
     await eventually(lambda: used() > 0.5)
-    await signs.stop()
+    await monitor.stop()
 
 
 @pytest.mark.parametrize(
