@@ -15,7 +15,7 @@ _SECS = {
     "api/test_fuzz.py": 35,
     "redis_client/test_cluster.py": 30,
     "redis_client/test_sentinel.py": 20,
-    "inspect/test_inspect_groups.py": 20,
+    "inspect/test_command_over_groups.py": 20,
     "node/test_on_cluster.py": 20,
     "node/test_on_sentinel.py": 15,
     "node/test_shutdown.py": 15,
@@ -29,7 +29,7 @@ _SECS = {
     "gateway/test_gateway.py": 10,
     "gateway/test_slow_readers.py": 8,
     "redis_client/test_replication.py": 8,
-    "inspect/test_inspect.py": 6,
+    "inspect/test_command.py": 6,
 }
 _SECS_OF_ANOTHER_TEST = 0.04
 # Modules whose tests share nothing that is dear to start, so that several workers may have a part of them each.
