@@ -1,6 +1,8 @@
 """Every metric of a node, in Prometheus's sense: one module a topic, bounded labels, and none that names a user.
 
-Importing any of them makes all, so that every metric is there from the start of a process.
+Imports `settings`, for the names of the limits, and no other room.
+
+Importing any topic makes the metrics of all, so that every metric is there from the start of a process.
 """
 
 from obscura.observability.metrics.accounts import ACCOUNTS
