@@ -68,6 +68,7 @@ async def test_an_operator_ends_sessions_and_accounts(group: SentinelRedis | Clu
     assert (await inspect("delete-user", alice.id, "--yes", "--json")).json["deleted"] is True
     assert await second.close_code() == 4003
     assert (await inspect("user", alice.name)).refusal == f"there is no user {alice.name!r}"
+    assert (await (await bob.another_session()).send(alice, b"too late")).status == 404
     assert (await api.register(alice.name)).id != alice.id
 
 

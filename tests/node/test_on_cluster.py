@@ -2,16 +2,13 @@
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
-from uuid import UUID
 
 import aiohttp
 import pytest
 
 from obscura.client.device_keys import Device, one_time_keys
-from obscura.inspect.admin_connection import open_admin_connection
 from obscura.node.node import Node
-from tests.conftest import JWT_SECRET, StartNode
+from tests.conftest import StartNode
 from tests.support.client import Api
 from tests.support.groups import owner_of, repair, started
 from tests.support.inspection import metric
@@ -76,30 +73,6 @@ async def test_attachments_are_shared(apis: tuple[Api, Api]) -> None:
     assert stored.status == 201, stored
     read = await there.call("GET", f"/v1/attachments/{stored.json['id']}", token=user.token)
     assert (read.status, read.body) == (200, b"12345")
-
-
-async def test_an_operator_sees_all_of_it(
-    nodes: tuple[Node, Node], apis: tuple[Api, Api], redis_cluster: ClusterRedis, tmp_path: Path
-) -> None:
-    """Accounts of every master, the nodes once each, an inbox, the end of sessions, the end of an account."""
-    here, there = apis
-    alice, bob = await here.register(), await there.register()
-    await alice.deliver(bob, b"hello")
-    settings = nodes[0]._settings.model_copy(update={"data_dir": tmp_path})
-    assert settings.jwt_secret == (JWT_SECRET,)
-    async with open_admin_connection(settings) as connection:
-        server = await connection.inspection.server()
-        assert (server.masters, server.nodes) == (3, 2)
-        assert server.accounts >= 2
-        assert [node.listening for node in await connection.inspection.nodes()] == [True, True]
-        assert (await connection.inspection.inbox(UUID(bob.id))).messages == 1
-        account = await connection.find(bob.name)
-        assert str(account.user_id) == bob.id
-        socket = await bob.connect()
-        assert await connection.administration.end_sessions(account.user_id) == 1
-        assert await socket.close_code() == 4003
-        await connection.administration.delete_account(account.user_id, account.username)
-        assert (await alice.send(bob, b"too late")).status == 404
 
 
 async def test_sends_survive_a_flush_of_the_scripts(apis: tuple[Api, Api], redis_cluster: ClusterRedis) -> None:

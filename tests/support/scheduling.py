@@ -19,7 +19,6 @@ _SECS = {
     "node/test_on_cluster.py": 20,
     "node/test_on_sentinel.py": 15,
     "node/test_shutdown.py": 15,
-    "faults/test_redis7.py": 12,
     "api/test_browser.py": 15,
     "blobs/test_blobs.py": 12,
     "deployment/test_proxies.py": 12,
