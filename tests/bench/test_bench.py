@@ -24,7 +24,7 @@ from tests.support.processes import descendants_of, is_running
 from tests.support.waiting import eventually
 
 DEADLINE_SECS = 40.0
-SHORT = ("--duration", "1", "--warmup", "0.2", "--users", "4", "--concurrency", "4", "--processes", "1")
+SHORT = ("--duration", "0.4", "--warmup", "0.1", "--users", "4", "--concurrency", "4", "--processes", "1")
 JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+")
 
 
@@ -96,7 +96,7 @@ async def test_relay_spreads_over_nodes_and_processes(start_node: StartNode) -> 
     """With two nodes and two processes there is one balance."""
     nodes = [await start_node(), await start_node()]
     urls = [word for node in nodes for word in ("--url", url(node))]
-    arguments = ("--duration", "1", "--warmup", "0", "--users", "4", "--processes", "2", "--concurrency", "5")
+    arguments = ("--duration", "0.5", "--warmup", "0", "--users", "4", "--processes", "2", "--concurrency", "5")
     run = await bench("relay", *urls, *arguments, "--json", "-")
     assert run.code == 0, run
     assert len(run.result["generator"]["cpu_shares"]) == 2
@@ -284,7 +284,7 @@ async def test_the_json_and_the_plot_hold_what_the_table_says(node: Node, tmp_pa
 @pytest.mark.real_start
 async def test_no_token_shows(node: Node) -> None:
     """Neither the output nor the process list tells one."""
-    run = asyncio.create_task(bench("relay", "--url", url(node), *SHORT, "--duration", "2"))
+    run = asyncio.create_task(bench("relay", "--url", url(node), *SHORT, "--duration", "1"))
     commands = set[str]()
     while not run.done():
         commands |= set(descendants_of(os.getpid()).values())
