@@ -24,6 +24,7 @@ from obscura.client.errors import ExchangeError
 from obscura.runtime import new_event_loop, raise_open_files_limit
 
 _SPARE_SECS = 60  # for what comes before and after the load
+_EARLY_SECS = 0.002  # by which uvloop, which counts milliseconds, may wake: too early, and an operation does not count
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,7 @@ async def _receive(pipe: Connection) -> object:
 
 async def _load(pipe: Connection, context: ScenarioContext, scenario: Scenario, window: Window) -> Measured:
     context.recorder.window = window
-    while (early_secs := window.start - now()) > 0:  # uvloop's clock is one of milliseconds: it may wake a bit early,
-        await asyncio.sleep(early_secs)  # and what starts before the window does not count
+    await asyncio.sleep(window.start - now() + _EARLY_SECS)
     ticker = asyncio.create_task(_tick(pipe, context))
     cpu_secs, started = time.process_time(), now()
     sent, received = context.traffic.sent, context.traffic.received

@@ -83,7 +83,9 @@ def test_what_is_acked_stays_known_while_the_inbox_is_read_again(peer: Peer) -> 
     assert peer.frames.message_id(entry(1)) in peer.delivery.in_flight
 
 
-@pytest.mark.parametrize("message_id", [MessageIds(uuid4()).encode(entry(1)).decode(), "no id", ""])
+@pytest.mark.parametrize(
+    "message_id", [MessageIds(uuid4()).encode(entry(1)).decode(), "no id", ""], ids=["other", "none", "empty"]
+)
 def test_an_ack_of_another_inbox_is_ignored(peer: Peer, message_id: str) -> None:
     """Or of no message at all."""
     before = ignored("foreign id")
