@@ -18,9 +18,9 @@ ALLOWED: dict[str, set[str]] = {
     "processes": {"node"},
     "node": {
         *("api", "http", "gateway", "services", "store", "redis_client", "embedded_redis", "data_dir", "blobs"),
-        *("model", "crypto"),
+        "crypto",
     },
-    "inspect": {"services", "store", "redis_client", "embedded_redis", "model"},
+    "inspect": {"services", "store", "redis_client", "embedded_redis"},
     "bench": {"client"},
     "client": {"v1"},
     "api": {"http", "gateway", "services", "model", "crypto"},
