@@ -12,14 +12,14 @@ How it works
 Rooms
     history.py     what was seen, as records
     checker.py     pure functions from a history to its faults, each with tests of its own
-    http.py        HTTP over kept connections, light enough to make 500 requests a second beside three nodes
-    websocket.py   gateway sockets, as light
+    http.py        HTTP to the nodes of this machine, by the load generator's client (obscura/client), which is light
+                   enough to make 500 requests a second beside three nodes
+    websocket.py   gateway sockets, as light, by the same client
     account.py     one account: keys, tokens
     client.py      one person with an account: sockets, messages
     crowd.py       many of them, at a steady rate
-    redis7.py      redis-server with an append-only file: alone, under Sentinel, as a Cluster
     nodes.py       `obscura serve`, and haproxy in front of several
-    testbed.py      all of it put together
+    testbed.py     all of it put together
     bystanders.py  others at a node that is abused, and its memory
     floods.py      clients without manners
     watch.py       a node's readiness, all the while

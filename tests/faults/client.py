@@ -195,7 +195,7 @@ class Person(Account):
         environment.history.seen.append(Seen(life.number, self.id, envelope.id, number, environment.now()))
         is_new = number not in self.inbox
         self.inbox.add(number)
-        if socket.said_goodbye or (is_new and environment.random.random() < environment.withheld):
+        if socket.has_sent_close or (is_new and environment.random.random() < environment.withheld):
             return False
         life.acked.add(envelope.id)
         return True

@@ -61,7 +61,7 @@ class GatewaySocket:
         return None if code in _NO_CODES else code
 
     @property
-    def said_goodbye(self) -> bool:
+    def has_sent_close(self) -> bool:
         """Whether this side sent its close frame, behind which acks mean nothing."""
         return self._socket.has_sent_close
 
