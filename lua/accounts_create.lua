@@ -5,7 +5,7 @@
 -- Repeatable: yes, with the same arguments and until the account is permanent.
 -- Replicated: yes.
 --
--- The account expires until accounts_make_permanent.lua is called, once the name is confirmed, so a
+-- The account expires until accounts_keep.lua is called, once the name is confirmed, so a
 -- registration that dies in between leaves nothing.
 
 local account  = KEYS[1] -- hash

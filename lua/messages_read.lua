@@ -1,7 +1,7 @@
 -- messages_read.lua: read the next page of a large inbox, oldest first.
 --
 -- Why a script: the page is bounded in bytes as well as in entries, whatever else waits; a small inbox
---   is read without one, as messages_find_page.lua says.
+--   is read without one, as messages_survey.lua says.
 -- Returns: {position, complete, entry...}: position is the id up to which nothing is left
 --   unread, '0-0' for an unknown address; complete is 1 when nothing lies beyond it; an entry is
 --   {id, from, body}.
@@ -11,7 +11,7 @@
 local account   = KEYS[1] -- hash
 local inbox     = KEYS[2] -- stream
 
-local start     = ARGV[1] -- where messages_find_page.lua says that the page begins
+local start     = ARGV[1] -- where messages_survey.lua says that the page begins
 local max_count = tonumber(ARGV[2])
 local max_bytes = tonumber(ARGV[3]) -- at least one entry is returned, however large
 

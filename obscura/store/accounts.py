@@ -81,7 +81,7 @@ class AccountStore:
 
     async def make_permanent(self, user_id: UUID) -> bool:
         """Make an account permanent. False: there is none. Safe to repeat."""
-        return bool(await self._scripts.run("accounts_make_permanent", keys=_lasting_keys(user_id)))
+        return bool(await self._scripts.run("accounts_keep", keys=_lasting_keys(user_id)))
 
     async def release(self, username: str, user_id: UUID) -> bool:
         """Free a confirmed name whose account is gone. False: it is not that account's. Safe to repeat."""

@@ -20,7 +20,7 @@ class Lease:
         Raises:
             StoreUnavailable: No reply. It may be held, as after a cancellation: `release` it.
         """
-        return bool(await self._scripts.run("leases_acquire", [self._key], [token, hold_ms]))
+        return bool(await self._scripts.run("leases_take", [self._key], [token, hold_ms]))
 
     async def renew(self, token: str, hold_ms: int) -> bool:
         """Hold it for ``hold_ms`` from now on. False: it ran out. Safe to repeat."""

@@ -135,7 +135,7 @@ class MessageStore:
         """The next page of an inbox beyond ``after``: at least one entry if there is any. Safe to repeat."""
         account, inbox = keyspace.account(address_id), keyspace.inbox(address_id)
         start, last, size = await self._scripts.run(
-            "messages_find_page", keys=[account], args=[str(after), self._limits.ttl_ms]
+            "messages_survey", keys=[account], args=[str(after), self._limits.ttl_ms]
         )
         if size <= _SMALL_INBOX_BYTES:
             reply = await self._commands.call("XRANGE", inbox, start, "+", "COUNT", max_count)
@@ -176,7 +176,7 @@ class MessageStore:
     async def reschedule_expiry(self, address_id: UUID, oldest_ms: int) -> None:
         """Have an inbox looked after at another time: once its new oldest message has expired. Safe to repeat."""
         await self._scripts.run(
-            "messages_reschedule_expiry", [keyspace.INBOX_EXPIRY], [str(address_id), self._expiry_ms(oldest_ms)]
+            "messages_move_expiry", [keyspace.INBOX_EXPIRY], [str(address_id), self._expiry_ms(oldest_ms)]
         )
 
     async def cancel_expiry(self, address_id: UUID) -> None:

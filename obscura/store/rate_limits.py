@@ -40,7 +40,7 @@ class RateLimit:
         Raises:
             StoreUnavailable: No reply. Not to be repeated: that could give back two.
         """
-        await self._scripts.run("rate_limit_refund", keys=[self._key_of(subject)], args=[self._interval_us])
+        await self._scripts.run("rate_limit_give_back", keys=[self._key_of(subject)], args=[self._interval_us])
 
     def _key_of(self, subject: str) -> str:
         return keyspace.limit(self._config.tier, subject)

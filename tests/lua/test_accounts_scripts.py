@@ -53,7 +53,7 @@ def test_a_created_account_expires_until_it_is_kept(scripts: ScriptRunner, user_
     create(scripts, user_id, unconfirmed_ms=60_000)
     for key in account_keys(user_id):
         assert 0 < scripts.redis.pttl(key) <= 60_000, key
-    assert scripts.run("accounts_make_permanent", account_keys(user_id)) == 1
+    assert scripts.run("accounts_keep", account_keys(user_id)) == 1
     for key in account_keys(user_id):
         assert scripts.redis.pttl(key) == FOR_EVER, key
 
@@ -70,19 +70,19 @@ def test_an_account_may_start_without_one_time_keys(scripts: ScriptRunner, user_
     """An empty list of pre-keys makes neither of their keys, and the account can be made permanent."""
     assert create(scripts, user_id, one_time=[]) == 1
     assert scripts.redis.exists(*account_keys(user_id)[1:]) == 0
-    assert scripts.run("accounts_make_permanent", account_keys(user_id)) == 1
+    assert scripts.run("accounts_keep", account_keys(user_id)) == 1
 
 
 def test_make_permanent_tells_that_the_account_is_gone(scripts: ScriptRunner, user_id: UUID) -> None:
     """An account that expired is not brought back."""
-    assert scripts.run("accounts_make_permanent", account_keys(user_id)) == 0
+    assert scripts.run("accounts_keep", account_keys(user_id)) == 0
     assert scripts.redis.exists(*account_keys(user_id)) == 0
 
 
 def test_make_permanent_may_be_repeated(scripts: ScriptRunner, user_id: UUID) -> None:
     """What is permanent stays so."""
     create(scripts, user_id)
-    replies = [scripts.run("accounts_make_permanent", account_keys(user_id)) for _ in range(2)]
+    replies = [scripts.run("accounts_keep", account_keys(user_id)) for _ in range(2)]
     assert replies == [1, 1]
 
 

@@ -16,7 +16,7 @@ MAX_ARGUMENTS = 8
 # Counts, reads, acks, leases and clean-up. All other scripts write what may not be lost.
 NOT_REPLICATED = (
     *("accounts_rehash", "usernames_release", "attachments_claim", "leases_*", "rate_limit_*"),
-    *("messages_ack", "messages_expire", "messages_find_page", "messages_read", "messages_reschedule_expiry"),
+    *("messages_ack", "messages_expire", "messages_survey", "messages_read", "messages_move_expiry"),
 )
 
 ROOT = Path(__file__).parents[2]

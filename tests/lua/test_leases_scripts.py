@@ -45,9 +45,9 @@ def test_nobody_else_does(scripts: ScriptRunner, lease: str, script: str) -> Non
 
 def test_a_lease_is_taken_by_one_alone(scripts: ScriptRunner, lease: str) -> None:
     """While it is held it stays its holder's, whoever asks, the holder too; then it is free."""
-    assert [scripts.run("leases_acquire", [lease], [token, HOLD_MS]) for token in ("other", "holder")] == [0, 0]
+    assert [scripts.run("leases_take", [lease], [token, HOLD_MS]) for token in ("other", "holder")] == [0, 0]
     assert (scripts.redis.get(lease), scripts.redis.pttl(lease) <= 1000) == (b"holder", True)
     scripts.redis.delete(lease)
-    assert scripts.run("leases_acquire", [lease], ["other", HOLD_MS]) == 1
+    assert scripts.run("leases_take", [lease], ["other", HOLD_MS]) == 1
     assert scripts.redis.get(lease) == b"other"
     assert 1000 < scripts.redis.pttl(lease) <= HOLD_MS

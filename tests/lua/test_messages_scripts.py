@@ -54,7 +54,7 @@ class Inbox:
 
     def survey(self, after: bytes | str = "0-0", ttl_ms: int = DAY_MS) -> tuple[bytes, bytes, int]:
         """Where XRANGE is to begin, the newest id, and how many bytes wait at the most."""
-        start, last, size = self.scripts.run("messages_find_page", [self.account], [after, ttl_ms])
+        start, last, size = self.scripts.run("messages_survey", [self.account], [after, ttl_ms])
         return start, last, size
 
     def expire(self, ttl_ms: int, max_count: int = 1000) -> list[Any]:

@@ -24,7 +24,7 @@ def take(scripts: ScriptRunner, interval_us: int = 1000 * SECOND_US, burst: int 
 
 
 def refund(scripts: ScriptRunner, interval_us: int = 1000 * SECOND_US) -> int:
-    return int(scripts.run("rate_limit_refund", [KEY], [interval_us]))
+    return int(scripts.run("rate_limit_give_back", [KEY], [interval_us]))
 
 
 def now_us(scripts: ScriptRunner) -> int:

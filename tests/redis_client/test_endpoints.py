@@ -39,7 +39,7 @@ def test_a_query_that_is_not_understood_is_refused(query: str) -> None:
 async def works(url: str) -> None:
     async with listening(url, "obscura:test") as ear:
         assert await ear.commands.call("SET", "obscura:key", "x") == b"OK"
-        assert await ear.database.scripts.run("leases_acquire", ["obscura:lease"], ["token", 1]) == 1
+        assert await ear.database.scripts.run("leases_take", ["obscura:lease"], ["token", 1]) == 1
         assert await ear.hears("obscura:test")
         assert await ear.is_well()
 

@@ -14,7 +14,7 @@ from obscura.redis_client.scripts import Scripts, script_folder
 from tests.support.inspection import metric
 from tests.support.redis import RedisServer
 
-SCRIPT = "leases_acquire"  # KEYS: the lease; ARGV: a token, and milliseconds
+SCRIPT = "leases_take"  # KEYS: the lease; ARGV: a token, and milliseconds
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ async def test_a_killed_master_is_replaced(group: SentinelRedis) -> None:
             await eventually(lambda: is_at_the_master(ear, group))
             assert has_moved(ear, victim)
             assert mine in ear.gaps[-1]
-            assert await ear.database.scripts.run("leases_acquire", [mine], ["token", 1_000]) == 1
+            assert await ear.database.scripts.run("leases_take", [mine], ["token", 1_000]) == 1
         finally:
             await victim.start()
             await repair(group)

@@ -1,4 +1,4 @@
--- rate_limit_refund.lua: put a token back that turned out not to count.
+-- rate_limit_give_back.lua: put a token back that turned out not to count.
 --
 -- Why a script: a token taken at the same moment by another node is not given back with it.
 -- Returns: 1, or 0 if the bucket was full.

@@ -1,4 +1,4 @@
--- messages_reschedule_expiry.lua: have an inbox looked after by the clean-up at another time.
+-- messages_move_expiry.lua: have an inbox looked after by the clean-up at another time.
 --
 -- Why a script: Redis without memory refuses a plain ZADD, and the clean-up that makes room must go on then.
 -- Returns: 1.

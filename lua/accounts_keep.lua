@@ -1,4 +1,4 @@
--- accounts_make_permanent.lua: make an account permanent whose name is confirmed.
+-- accounts_keep.lua: make an account permanent whose name is confirmed.
 --
 -- Why a script: all of the account becomes permanent, or none of it.
 -- Returns: 1, or 0 if the account is gone.

@@ -1,4 +1,4 @@
--- messages_find_page.lua: tell where the next page of an inbox begins, and how much there is.
+-- messages_survey.lua: tell where the next page of an inbox begins, and how much there is.
 --
 -- Why a script: the page itself is read without one, since an entry that passes through Lua costs Redis
 --   five times as much. For that a reader has to know what has expired by Redis's clock, and first of all

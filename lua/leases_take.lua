@@ -1,4 +1,4 @@
--- leases_acquire.lua: become the holder of a lease that nobody holds.
+-- leases_take.lua: become the holder of a lease that nobody holds.
 --
 -- Why a script: Redis without memory refuses a plain SET, and the clean-up that makes room needs its lease then.
 -- Returns: 1, or 0 if somebody holds it.
