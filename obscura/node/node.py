@@ -75,7 +75,7 @@ class Node:
         log.info("started", extra={"port": self.api_port, "management_port": self.management_port})
 
     async def stop(self) -> None:
-        """Be not ready at once, say goodbye to every socket, finish what was begun, and end.
+        """Be not ready at once, close every socket, finish what was begun, and end.
 
         Takes the drain time, and then at most the shutdown timeout: what is not done by then
         is cut off. Safe to call again.
