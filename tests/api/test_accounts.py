@@ -21,7 +21,7 @@ from obscura.store import keyspace
 from obscura.store.accounts import AccountStore
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import PASSWORD, Answer, Api, User
-from tests.support.outages import is_refusal, killed, make_durable, patiently, paused
+from tests.support.outages import is_refusal, killed, make_durable, paused, retry_on_503
 from tests.support.redis import RedisServer
 
 FOR_EVER = -1
@@ -416,7 +416,7 @@ async def test_redis_away_is_no_fault_of_the_client(
         answers = await asyncio.gather(*(call() for _, call in calls))
         assert all(map(is_refusal, answers)), answers
     for status, call in calls:
-        assert (await patiently(call)).status == status
+        assert (await retry_on_503(call)).status == status
 
 
 async def test_a_full_redis_lets_clients_come_and_go(own_redis: RedisServer, fragile_api: Api, name: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from obscura.node.node import Node
 from tests.conftest import StartNode
 from tests.support.client import Answer, Api, exchange
-from tests.support.limits import coming_from, is_refused
+from tests.support.limits import forwarded_for, is_refused
 
 PAGE, START, PROGRAM, STYLE = "/docs", "/docs/start.js", "/docs/swagger-ui.js", "/docs/swagger-ui.css"
 
@@ -123,7 +123,7 @@ async def test_the_page_counts_as_all_other_requests_do(
 ) -> None:
     """Each of its files takes a token of the standard tier."""
     api = connect_api(await start_node(rate_limit_per_second=0.01, rate_limit_burst=3))
-    headers = coming_from("203.0.113.9")
+    headers = forwarded_for("203.0.113.9")
     answers = [await api.call("GET", path, headers=headers) for path in (PAGE, STYLE, PROGRAM, START)]
     assert [answer.status for answer in answers[:3]] == [200, 200, 200]
     assert is_refused(answers[3])

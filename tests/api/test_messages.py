@@ -13,7 +13,7 @@ from obscura.store import keyspace
 from tests.conftest import StartNode
 from tests.support.client import Answer, Api, User, encrypted, exchange
 from tests.support.inbox import bodies_of, contents_of, fill_with_past, size_of
-from tests.support.outages import is_refusal, killed, patiently, paused
+from tests.support.outages import is_refusal, killed, paused, retry_on_503
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
@@ -398,7 +398,7 @@ async def test_a_dead_redis_is_a_503_until_it_is_back(fragile: tuple[User, User]
         for _ in range(5):
             assert is_refusal(await alice.send(bob, b"never stored"))
         assert is_refusal(await alice.bundle_of(bob))
-    assert (await patiently(lambda: alice.send(bob, b"after"))).status == 201
+    assert (await retry_on_503(lambda: alice.send(bob, b"after"))).status == 201
     assert [envelope.message.content for envelope in await socket.envelopes(2)] == [b"before", b"after"]
     later = await bob.connect()
     assert [envelope.message.content for envelope in await later.envelopes(2)] == [b"before", b"after"]
@@ -415,7 +415,7 @@ async def test_a_retry_after_redis_hung_stores_once(fragile: tuple[User, User], 
         async with asyncio.timeout(8):  # 2 s are promised for each; the machine may be busy
             answers = [*await asyncio.gather(*(send() for _ in range(10))), await send()]
         assert all(map(is_refusal, answers))
-    assert (await patiently(send)).status == 201
+    assert (await retry_on_503(send)).status == 201
     await alice.deliver(bob, b"next")
     socket = await bob.connect()
     assert [envelope.message.content for envelope in await socket.envelopes(2)] == [b"hi", b"next"]

@@ -20,8 +20,8 @@ from obscura.store import keyspace
 from obscura.store.sessions import SessionStore
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import Api, User
-from tests.support.logins import is_let_in, refreshed
-from tests.support.outages import is_refusal, killed, make_durable, patiently, paused
+from tests.support.logins import access_token_works, refreshed
+from tests.support.outages import is_refusal, killed, make_durable, paused, retry_on_503
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
@@ -63,7 +63,7 @@ def age_exchange(redis: "Redis", user: User, refresh_token: str, by_ms: int) -> 
 async def is_over(user: User) -> bool:
     """Whether both tokens of a login are dead. Uses up the refresh token if it is not."""
     refusal = await user.api.refresh(user.refresh_token)
-    return refusal.status == 401 and not await is_let_in(user)
+    return refusal.status == 401 and not await access_token_works(user)
 
 
 def made_up(user: User) -> str:
@@ -79,8 +79,8 @@ async def test_a_refresh_gives_new_tokens_of_the_same_session(user: User) -> Non
     following = await refreshed(user)
     assert following.refresh_token != user.refresh_token
     assert (following.id, following.session_id) == (user.id, user.session_id)
-    assert await is_let_in(following)
-    assert await is_let_in(await refreshed(following))
+    assert await access_token_works(following)
+    assert await access_token_works(await refreshed(following))
 
 
 async def test_an_exchanged_token_is_dead_at_once(user: User) -> None:
@@ -89,8 +89,8 @@ async def test_an_exchanged_token_is_dead_at_once(user: User) -> None:
     refusal = await user.api.refresh(user.refresh_token)
     assert refusal.status == 401
     assert refusal.error == "Invalid refresh token"
-    assert await is_let_in(user)
-    assert await is_let_in(await refreshed(following))
+    assert await access_token_works(user)
+    assert await access_token_works(await refreshed(following))
 
 
 async def test_redis_holds_no_refresh_token(user: User, redis: "Redis") -> None:
@@ -123,7 +123,7 @@ async def test_a_race_ends_nothing(user: User, redis: "Redis") -> None:
     following = await refreshed(user)
     age_exchange(redis, user, user.refresh_token, RACE_WINDOW_MS - 1500)
     assert (await user.api.refresh(user.refresh_token)).status == 401
-    assert await is_let_in(await refreshed(following))
+    assert await access_token_works(await refreshed(following))
 
 
 async def test_a_reuse_ends_the_session(user: User, redis: "Redis") -> None:
@@ -138,7 +138,7 @@ async def test_a_reuse_ends_the_session(user: User, redis: "Redis") -> None:
     assert await is_over(following)
     assert await following.try_connect() == 401
     assert redis.exists(session_key(user)) == 0
-    assert await is_let_in(await refreshed(other))
+    assert await access_token_works(await refreshed(other))
 
 
 async def test_a_reuse_long_after_is_still_one(user: User, redis: "Redis") -> None:
@@ -173,7 +173,7 @@ async def test_a_made_up_token_is_refused(user: User) -> None:
     """What an access token shows does not help to refresh the session, nor to end it as a reuse would."""
     for forged in (made_up(user), RefreshToken.new(UUID(user.id)).text):
         assert (await user.api.refresh(forged)).status == 401
-    assert await is_let_in(await refreshed(user))
+    assert await access_token_works(await refreshed(user))
 
 
 async def test_a_damaged_token_ends_nothing(user: User) -> None:
@@ -181,7 +181,7 @@ async def test_a_damaged_token_ends_nothing(user: User) -> None:
     text = user.refresh_token
     for damaged in (text[:-1], text + "A", text[:-1] + ("A" if text[-1] != "A" else "B"), text[1] + text[0] + text[2:]):
         assert (await user.api.refresh(damaged)).status == 401
-    assert await is_let_in(await refreshed(user))
+    assert await access_token_works(await refreshed(user))
 
 
 async def test_a_token_with_the_family_of_another_account_is_refused(user: User) -> None:
@@ -190,7 +190,7 @@ async def test_a_token_with_the_family_of_another_account_is_refused(user: User)
     assert stranger is not None
     forged = RefreshToken(UUID(user.id), stranger.family, stranger.secret).text
     assert (await user.api.refresh(forged)).status == 401
-    assert await is_let_in(await refreshed(user))
+    assert await access_token_works(await refreshed(user))
 
 
 async def test_an_access_token_is_no_refresh_token(user: User) -> None:
@@ -198,7 +198,7 @@ async def test_an_access_token_is_no_refresh_token(user: User) -> None:
     assert (await user.api.refresh(user.token)).status == 401
     answer = await user.api.call("POST", f"/v1/messages/{user.id}", token=user.refresh_token, data=b"x")
     assert answer.status == 401
-    assert await is_let_in(await refreshed(user))
+    assert await access_token_works(await refreshed(user))
 
 
 # The setting for clients that lose a response.
@@ -210,14 +210,14 @@ async def test_a_retry_gets_the_same_successor(retrying: User) -> None:
     assert [answer.status for answer in answers] == [200] * 3
     assert len({answer.json["refreshToken"] for answer in answers}) == 1
     retrying.refresh_token = answers[0].json["refreshToken"]
-    assert await is_let_in(await refreshed(retrying))
+    assert await access_token_works(await refreshed(retrying))
 
 
 async def test_a_retry_is_over_when_the_successor_was_used(retrying: User) -> None:
     """Who has used the successor lost no response: the old token gets 401, and nothing ends."""
     latest = await refreshed(await refreshed(retrying))
     assert (await retrying.api.refresh(retrying.refresh_token)).status == 401
-    assert await is_let_in(await refreshed(latest))
+    assert await access_token_works(await refreshed(latest))
 
 
 async def test_a_late_retry_is_a_reuse(retrying: User, redis: "Redis") -> None:
@@ -241,7 +241,7 @@ async def test_a_logout_ends_its_session_alone(user: User, redis: "Redis") -> No
     assert await is_over(user)
     assert await user.try_connect() == 401
     assert redis.exists(session_key(user)) == 0
-    assert await is_let_in(other)
+    assert await access_token_works(other)
     await other.deliver(other, b"still here")
     assert b"still here" in [envelope.message.content for envelope in await other_socket.envelopes(2)]
 
@@ -274,7 +274,7 @@ async def test_a_session_can_end_another_of_its_account(user: User) -> None:
     caller = User(user.api, user.name, user.device, user.token, other.refresh_token)
     assert (await caller.logout()).status == 200
     assert await is_over(other)
-    assert await is_let_in(await refreshed(user))
+    assert await access_token_works(await refreshed(user))
     assert (await caller.logout()).status == 200  # it has ended already, and that is fine
 
 
@@ -286,8 +286,8 @@ async def test_a_logout_needs_a_token_of_the_caller(user: User) -> None:
         assert (await caller.logout()).status == 401
     anonymous = await user.api.call("DELETE", "/v1/sessions", json={"refreshToken": user.refresh_token})
     assert anonymous.status == 401
-    assert await is_let_in(await refreshed(user))
-    assert await is_let_in(await refreshed(stranger))
+    assert await access_token_works(await refreshed(user))
+    assert await access_token_works(await refreshed(stranger))
 
 
 async def test_a_made_up_token_cannot_end_the_session_of_another(user: User, redis: "Redis") -> None:
@@ -299,8 +299,8 @@ async def test_a_made_up_token_cannot_end_the_session_of_another(user: User, red
     for forged in (made_up(victim), RefreshToken(UUID(user.id), family.family, bytes(32)).text):
         await User(user.api, user.name, user.device, user.token, forged).logout()
     assert redis.zcard(keyspace.ENDED_SESSIONS) == before
-    assert await is_let_in(victim)
-    assert await is_let_in(await refreshed(victim))
+    assert await access_token_works(victim)
+    assert await access_token_works(await refreshed(victim))
 
 
 async def test_an_ended_session_is_listed_until_its_tokens_expire(user: User, redis: "Redis") -> None:
@@ -335,7 +335,7 @@ async def test_a_token_that_says_something_wrong_is_refused(user: User, change: 
     """Our own signature is not enough."""
     claims = jwt.decode(user.token, options={"verify_signature": False}) | change
     user.token = jwt.encode({name: value for name, value in claims.items() if value is not None}, JWT_SECRET)
-    assert not await is_let_in(user)
+    assert not await access_token_works(user)
     assert await user.try_connect() == 401
 
 
@@ -348,7 +348,7 @@ async def test_a_token_signed_otherwise_is_refused(user: User, secret: str, algo
     """Only HS256 with a secret of ours counts, whatever the header of a token says."""
     claims = jwt.decode(user.token, options={"verify_signature": False})
     user.token = jwt.encode(claims, None if algorithm == "none" else secret, algorithm)
-    assert not await is_let_in(user)
+    assert not await access_token_works(user)
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic {}", "{}", "Bearer x", "Bearer {}x"])
@@ -365,7 +365,7 @@ async def test_an_access_token_expires_by_itself(start_node: StartNode, connect_
     user = await connect_api(await start_node(access_token_ttl_secs=1)).register()
 
     async def expired() -> bool:
-        return not await is_let_in(user)
+        return not await access_token_works(user)
 
     assert await eventually(expired)
     assert (await refreshed(user)).token != user.token
@@ -387,8 +387,8 @@ async def test_a_login_past_the_maximum_ends_the_session_used_longest_ago(
     fourth = await third.another_session()
     assert await socket.close_code() == 4003
     assert await is_over(first)
-    assert await is_let_in(third)
-    assert await is_let_in(fourth)
+    assert await access_token_works(third)
+    assert await access_token_works(fourth)
     assert redis.zcard(keyspace.sessions(UUID(first.id))) == 2
 
 
@@ -402,7 +402,7 @@ async def test_a_lower_maximum_holds_from_the_next_login_on(
     latest = await first.at(api).another_session()
     for user in (first, *others):
         assert await is_over(user.at(api))
-    assert await is_let_in(await refreshed(latest))
+    assert await access_token_works(await refreshed(latest))
 
 
 async def test_the_newest_login_stays_whatever_the_clock_says(
@@ -413,7 +413,7 @@ async def test_the_newest_login_stays_whatever_the_clock_says(
     redis.zincrby(keyspace.sessions(UUID(first.id)), 3_600_000, first.session_id)
     second = await first.another_session()
     assert await is_over(first)
-    assert await is_let_in(second)
+    assert await access_token_works(second)
 
 
 async def test_a_takeover_ends_the_other_sessions_of_the_account(user: User) -> None:
@@ -424,7 +424,7 @@ async def test_a_takeover_ends_the_other_sessions_of_the_account(user: User) -> 
     assert await is_over(replaced)
     assert await replaced.try_connect() == 401
     assert (await replaced.upload(replaced.device.takeover(2, []))).status == 401
-    assert await is_let_in(await refreshed(user))
+    assert await access_token_works(await refreshed(user))
 
 
 # What a crash or Redis leaves half done.
@@ -445,7 +445,7 @@ async def test_a_session_that_was_only_listed_is_over(user: User, store: Session
     await store.mark_ended([UUID(user.session_id)], int(time.time()) + 60)
 
     async def refused() -> bool:
-        return not await is_let_in(user)
+        return not await access_token_works(user)
 
     assert await eventually(refused)
     assert (await user.api.refresh(user.refresh_token)).status == 401
@@ -479,10 +479,10 @@ async def test_a_refresh_that_got_503_can_be_tried_again(
     user = await refreshed(await connect_api(await start_node(redis_url=own_redis.url)).register())
     with away(own_redis):
         assert is_refusal(await user.api.refresh(user.refresh_token))
-    answer = await patiently(lambda: user.api.refresh(user.refresh_token))
+    answer = await retry_on_503(lambda: user.api.refresh(user.refresh_token))
     assert answer.status == 200
     user.refresh_token = answer.json["refreshToken"]
-    assert await is_let_in(await refreshed(user))
+    assert await access_token_works(await refreshed(user))
 
 
 async def test_a_retry_that_got_503_takes_nothing_back(
@@ -494,8 +494,8 @@ async def test_a_retry_that_got_503_takes_nothing_back(
     with paused(own_redis):
         assert is_refusal(await user.api.refresh(user.refresh_token))
     for _ in range(4):  # time enough for a node that would take something back
-        assert (await patiently(lambda: user.api.login(user.name))).status == 200
-    assert await is_let_in(await refreshed(following))
+        assert (await retry_on_503(lambda: user.api.login(user.name))).status == 200
+    assert await access_token_works(await refreshed(following))
 
 
 async def test_a_refresh_survives_a_broken_connection(
@@ -505,7 +505,7 @@ async def test_a_refresh_survives_a_broken_connection(
     user = await connect_api(await start_node(redis_url=own_redis.url)).register()
     with own_redis.client as redis:
         for _ in range(30):
-            call = asyncio.create_task(patiently(lambda: user.api.refresh(user.refresh_token)))
+            call = asyncio.create_task(retry_on_503(lambda: user.api.refresh(user.refresh_token)))
             for _ in range(secrets.randbelow(12)):
                 await asyncio.sleep(0)
             redis.client_kill_filter(_type="normal", skipme=True)

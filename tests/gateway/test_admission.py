@@ -123,10 +123,10 @@ async def test_without_redis_a_socket_is_refused_before_the_upgrade(
     assert answer.error
     own_redis.start()
 
-    async def is_let_in() -> bool:
+    async def access_token_works() -> bool:
         return isinstance(await user.try_connect(), Socket)
 
-    await eventually(is_let_in)
+    await eventually(access_token_works)
 
 
 async def test_two_hundred_sockets_opened_at_once_all_hear(start_node: StartNode, connect_api: Connect) -> None:

@@ -95,7 +95,7 @@ async def test_a_deaf_node_says_so_and_makes_up_for_what_it_missed(
         alice, bob, carol = await hearing.register(), await api.register(), await api.register()
         other = await bob.another_session()
         sockets, ended = [await bob.connect(), await carol.connect()], await RawSocket.open(api.port, other.token)
-        proxy.silence(SUBSCRIBER)
+        proxy.blackhole(SUBSCRIBER)
         proxy.is_silent = True
         await alice.deliver(bob, b"missed")
         await alice.deliver(carol, b"missed")
@@ -167,7 +167,7 @@ async def test_a_single_lost_event_is_made_up_for_by_the_next(
         alice, bob = await api.register(), await api.register()
         socket = await bob.connect()
         await alice.deliver(bob, b"first")
-        (subscriber,) = proxy.that_said(SUBSCRIBER)
+        (subscriber,) = proxy.matching(SUBSCRIBER)
         subscriber.swallows_replies = True
         await alice.deliver(bob, b"lost")
         await eventually(lambda: b"lost" in subscriber.swallowed)

@@ -12,7 +12,7 @@ from obscura.settings.model import Settings
 from tests.conftest import StartNode
 from tests.support.client import Api, User
 from tests.support.inspection import metric
-from tests.support.limits import coming_from, new_address
+from tests.support.limits import forwarded_for, new_address
 from tests.support.raw_socket import RawSocket
 from tests.support.waiting import eventually
 
@@ -34,7 +34,7 @@ def limited(start_node: StartNode, connect_api: Callable[[Node], Api]) -> Limite
 async def handshake(user: User, address: str, token: str | None = None) -> RawSocket:
     """A connection after the answer to its handshake, whatever that is."""
     raw = await RawSocket.connect(user.api.port)
-    await raw.ask_for_upgrade(f"/v1/gateway?token={token or user.token}", coming_from(address))
+    await raw.ask_for_upgrade(f"/v1/gateway?token={token or user.token}", forwarded_for(address))
     return raw
 
 

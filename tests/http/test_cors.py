@@ -8,7 +8,7 @@ import pytest
 from obscura.node.node import Node
 from tests.conftest import StartNode
 from tests.support.client import Answer, Api
-from tests.support.limits import coming_from
+from tests.support.limits import forwarded_for
 from tests.support.outages import killed
 from tests.support.redis import RedisServer
 
@@ -93,7 +93,7 @@ async def test_a_page_of_a_listed_origin_can_use_the_relay(web_api: Api, origin:
 async def test_a_page_can_read_a_429(start_node: StartNode, connect_api: Callable[[Node], Api]) -> None:
     """A web client learns that it was limited rather than that the network failed."""
     api = connect_api(await start_node(cors_origins=ORIGINS, rate_limit_per_second=0.01, rate_limit_burst=1))
-    headers = {"Origin": LISTED} | coming_from("203.0.113.1")
+    headers = {"Origin": LISTED} | forwarded_for("203.0.113.1")
     answers = [await api.call("GET", "/nothing", headers=headers) for _ in range(2)]
     assert [(answer.status, may_read(answer)) for answer in answers] == [(404, True), (429, True)]
 

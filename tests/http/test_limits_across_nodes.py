@@ -10,7 +10,7 @@ from obscura.store import keyspace
 from tests.conftest import StartNode
 from tests.support.client import Answer, Api
 from tests.support.inspection import uuid_of
-from tests.support.limits import coming_from, is_refused, new_address
+from tests.support.limits import forwarded_for, is_refused, new_address
 from tests.support.redis import RedisServer
 
 SLOW = 0.01  # no token comes back during a test
@@ -40,7 +40,7 @@ async def test_a_client_has_one_auth_bucket(pair: Pair) -> None:
     address = new_address()
     body = {"refreshToken": "x"}
     answers = await at_once(
-        apis, lambda api: api.call("POST", "/v1/sessions/refresh", json=body, headers=coming_from(address))
+        apis, lambda api: api.call("POST", "/v1/sessions/refresh", json=body, headers=forwarded_for(address))
     )
     assert sum(is_refused(answer) for answer in answers) == 33
     assert sorted({answer.status for answer in answers}) == [401, 429]
@@ -60,7 +60,7 @@ async def test_fetches_of_keys_are_counted_together(pair: Pair, redis_server: Re
     apis = await pair(bundle_rate_limit_per_minute=SLOW, bundle_rate_limit_burst=6)
     user = await apis[0].register(pre_keys=30)
     address = new_address()
-    answers = await at_once(apis, lambda api: api.call("GET", f"/v1/keys/{user.id}", headers=coming_from(address)))
+    answers = await at_once(apis, lambda api: api.call("GET", f"/v1/keys/{user.id}", headers=forwarded_for(address)))
     assert sum(is_refused(answer) for answer in answers) == 34
     with redis_server.client as client:
         assert client.zcard(keyspace.one_time_order(uuid_of(user))) == 24
@@ -70,5 +70,5 @@ async def test_the_standard_tier_is_each_nodes_own(pair: Pair) -> None:
     """It asks Redis nothing, so a client at two nodes has two buckets."""
     apis = await pair(rate_limit_per_second=SLOW, rate_limit_burst=4)
     address = new_address()
-    answers = await at_once(apis, lambda api: api.call("GET", "/nothing", headers=coming_from(address)), 20)
+    answers = await at_once(apis, lambda api: api.call("GET", "/nothing", headers=forwarded_for(address)), 20)
     assert sorted(answer.status for answer in answers) == [404] * 8 + [429] * 12

@@ -13,7 +13,7 @@ from obscura.store import keyspace
 from tests.conftest import StartNode
 from tests.support.client import PASSWORD, Answer, Api, Socket, exchange
 from tests.support.inspection import metric, uuid_of
-from tests.support.limits import coming_from, is_refused, new_address
+from tests.support.limits import forwarded_for, is_refused, new_address
 from tests.support.outages import killed
 from tests.support.redis import RedisServer
 
@@ -42,12 +42,12 @@ async def statuses(calls: int, call: Call) -> list[int]:
 
 
 def get_from(api: Api, address: str) -> Call:
-    return lambda: api.call("GET", "/openapi.yaml", headers=coming_from(address))
+    return lambda: api.call("GET", "/openapi.yaml", headers=forwarded_for(address))
 
 
 def login_from(api: Api, address: str, name: str = "nobody", password: str = WRONG) -> Call:
     body = {"username": name, "password": password}
-    return lambda: api.call("POST", "/v1/sessions", json=body, headers=coming_from(address))
+    return lambda: api.call("POST", "/v1/sessions", json=body, headers=forwarded_for(address))
 
 
 async def test_the_standard_tier_is_counted_by_address(limited: Limited) -> None:
@@ -87,7 +87,7 @@ async def test_no_client_chooses_its_bucket(limited: Limited, spoofed: str, appe
 async def test_no_client_chooses_its_bucket_without_a_proxy(limited: Limited, forwarded: str) -> None:
     """Where no proxy is trusted the header means nothing."""
     api = await limited(rate_limit_per_second=SLOW, rate_limit_burst=2, trusted_proxies=())
-    headers = [coming_from(forwarded.format(number=number)) for number in range(4)]
+    headers = [forwarded_for(forwarded.format(number=number)) for number in range(4)]
     answers = [await api.call("GET", "/nothing", headers=each) for each in headers]
     assert [answer.status for answer in answers] == [404, 404, 429, 429]
 
@@ -108,7 +108,7 @@ async def test_no_client_chooses_its_bucket_without_a_proxy(limited: Limited, fo
 async def test_every_route_is_in_a_tier(limited: Limited, method: str, path: str) -> None:
     """What is not there or not allowed is limited like everything else."""
     api = await limited(rate_limit_per_second=SLOW, rate_limit_burst=1)
-    answers = [await api.call(method, path, headers=coming_from("203.0.113.1")) for _ in range(2)]
+    answers = [await api.call(method, path, headers=forwarded_for("203.0.113.1")) for _ in range(2)]
     assert [is_refused(answer) for answer in answers] == [False, True]
 
 
@@ -121,8 +121,8 @@ async def test_routes_of_the_auth_tier_share_a_bucket(limited: Limited, method: 
     api = await limited(auth_rate_limit_per_second=SLOW, auth_rate_limit_burst=2)
     address = new_address()
     assert await statuses(2, login_from(api, address)) == [401, 401]
-    assert is_refused(await api.call(method, path, headers=coming_from(address)))
-    assert (await api.call("GET", "/openapi.yaml", headers=coming_from(address))).status == 200
+    assert is_refused(await api.call(method, path, headers=forwarded_for(address)))
+    assert (await api.call("GET", "/openapi.yaml", headers=forwarded_for(address))).status == 200
 
 
 @pytest.mark.parametrize("path", ["/v1/%73essions", "/v1/sessions?x=1", "/v1/./sessions", "//x/../v1/sessions"])
@@ -258,7 +258,7 @@ async def test_a_user_can_log_in_after_many_logins_broke_off(
 
 
 async def fetch(api: Api, user_id: str, address: str) -> Answer:
-    return await api.call("GET", f"/v1/keys/{user_id}", headers=coming_from(address))
+    return await api.call("GET", f"/v1/keys/{user_id}", headers=forwarded_for(address))
 
 
 async def test_the_keys_of_one_user_are_given_to_one_address_only_so_often(
@@ -284,7 +284,7 @@ async def test_with_the_defaults_a_client_that_starts_conversations_is_not_refus
     contacts = [await api.register() for _ in range(6)]
     address = new_address()
     answers = [await fetch(api, contact.id, address) for contact in contacts * 2]
-    answers += [await contacts[0].send(contact, b"hello", headers=coming_from(address)) for contact in contacts]
+    answers += [await contacts[0].send(contact, b"hello", headers=forwarded_for(address)) for contact in contacts]
     assert [answer.status for answer in answers] == [200] * 12 + [201] * 6
 
 

@@ -26,7 +26,7 @@ class Person:
     async def arrive(cls, api: Api) -> "Person":
         """Register with a new device."""
         device = Device.new()
-        return cls(await api.register(**device.introduction(PRE_KEYS)), device)
+        return cls(await api.register(**device.registration_keys(PRE_KEYS)), device)
 
     async def go_online(self) -> None:
         self.socket = await self.user.connect()
@@ -39,7 +39,7 @@ class Person:
         """Log in from a device that knows nothing of the old one, and take the account over."""
         self.user = await self.user.another_session()
         self.device, self.sessions = Device.new(), {}
-        answer = await self.user.upload(self.device.introduction(PRE_KEYS))
+        answer = await self.user.upload(self.device.registration_keys(PRE_KEYS))
         assert answer.status == 200, answer
 
     async def refill(self, count: int) -> None:
@@ -55,7 +55,7 @@ class Person:
             message = await session.encrypt(text)
         else:
             bundle = parse_bundle((await self.user.bundle_of(to.user)).json)
-            self.sessions[to.user.id], message = await Session.greet(self.device, bundle, text)
+            self.sessions[to.user.id], message = await Session.initiate(self.device, bundle, text)
         path = f"/v1/messages/{to.user.id}"
         answer = await self.user.api.call("POST", path, token=self.user.token, data=message.SerializeToString())
         assert answer.status == 201, answer

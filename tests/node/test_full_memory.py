@@ -12,7 +12,7 @@ from obscura.store import keyspace
 from tests.conftest import StartNode
 from tests.support.client import Answer, Api, User
 from tests.support.inbox import contents_of, fill_with_past
-from tests.support.logins import is_let_in, refreshed
+from tests.support.logins import access_token_works, refreshed
 from tests.support.outages import is_refusal
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
@@ -71,7 +71,7 @@ async def test_sessions_are_refreshed_and_ended_without_room(start_pair: StartPa
         assert (await alice.upload(Device().takeover(1, one_time_keys(1, 3)))).status == 200
         assert (await bob.logout()).status == 200
         assert [(await user.send(bob, b"hello")).status for user in (other, bob)] == [401, 401]
-    assert await is_let_in(alice)
+    assert await access_token_works(alice)
 
 
 async def test_the_clean_up_makes_room(start_pair: StartPair, redis: Redis) -> None:

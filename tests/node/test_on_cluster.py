@@ -12,7 +12,7 @@ from tests.conftest import StartNode
 from tests.support.client import Api
 from tests.support.groups import owner_of, repair, started
 from tests.support.inspection import metric
-from tests.support.outages import is_refusal, patiently
+from tests.support.outages import is_refusal, retry_on_503
 from tests.support.redis7 import ClusterRedis, RedisProcess
 from tests.support.waiting import eventually
 
@@ -120,10 +120,10 @@ async def test_a_master_that_dies_is_replaced_under_the_nodes(
             return (await management.call("GET", "/readyz")).status == status
 
         await eventually(lambda: readiness(503))
-        assert (await patiently(lambda: alice.send(bob, b"hello"))).status == 201
+        assert (await retry_on_503(lambda: alice.send(bob, b"hello"))).status == 201
         while (await socket.envelope()).message.content != b"hello":
             pass
-        assert (await patiently(lambda: alice.bundle_of(bob))).status == 200
+        assert (await retry_on_503(lambda: alice.bundle_of(bob))).status == 200
         await eventually(lambda: readiness(200), 20)
         await socket.close()
     finally:

@@ -12,7 +12,7 @@ from obscura.node.node import Node
 from tests.conftest import StartNode
 from tests.support.client import Answer, Api
 from tests.support.groups import started
-from tests.support.outages import is_refusal, patiently
+from tests.support.outages import is_refusal, retry_on_503
 from tests.support.redis7 import SentinelRedis
 from tests.support.waiting import eventually
 
@@ -70,7 +70,7 @@ async def test_what_may_not_be_lost_is_refused_without_replicas(apis: tuple[Api,
         assert (await here.call("GET", "/openapi.yaml")).status == 200
     key_ids = []
     for _ in range(5):
-        bundle = await patiently(lambda: alice.bundle_of(bob))
+        bundle = await retry_on_503(lambda: alice.bundle_of(bob))
         assert bundle.status == 200
         if bundle.json["oneTimePreKey"]:
             key_ids.append(bundle.json["oneTimePreKey"]["keyId"])
@@ -100,13 +100,13 @@ async def test_a_failover_loses_nothing_that_was_answered(
         await eventually(lambda: readiness(503))
         assert is_refusal(await alice.send(bob, b"nobody there"))
         await eventually(lambda: readiness(200), 60)
-        assert (await patiently(lambda: alice.send(bob, b"after"))).status == 201
+        assert (await retry_on_503(lambda: alice.send(bob, b"after"))).status == 201
         while (await socket.envelope()).message.content != b"after":
             pass  # "before" again: it was not acked
         # The other node may find its way a moment later, and a refresh is answered once.
-        assert (await patiently(lambda: alice.at(there).send(bob, b"there too"))).status == 201
+        assert (await retry_on_503(lambda: alice.at(there).send(bob, b"there too"))).status == 201
         assert (await there.refresh(refreshed.json["refreshToken"])).status == 200
-        assert (await patiently(lambda: alice.bundle_of(bob))).json["oneTimePreKey"]["keyId"] != first_key
+        assert (await retry_on_503(lambda: alice.bundle_of(bob))).json["oneTimePreKey"]["keyId"] != first_key
         await socket.close()
     finally:
         await victim.start()

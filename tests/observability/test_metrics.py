@@ -27,7 +27,7 @@ from obscura.redis_client.scripts import script_folder
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import Api, exchange
 from tests.support.inspection import metric
-from tests.support.limits import coming_from, new_address
+from tests.support.limits import forwarded_for, new_address
 from tests.support.node_process import serve
 from tests.support.outages import killed, paused
 from tests.support.raw_socket import RawSocket
@@ -428,7 +428,7 @@ async def test_a_socket_is_timed_when_it_ends(api: Api) -> None:
 async def test_a_limit_is_counted_by_its_tier(start_node: StartNode, connect_api: Callable[[Node], Api]) -> None:
     """The standard one, here."""
     api = connect_api(await start_node(rate_limit_per_second=0.01, rate_limit_burst=1))
-    headers = coming_from(new_address())
+    headers = forwarded_for(new_address())
     await api.call("GET", "/openapi.yaml", headers=headers)
     limited = figure("obscura_rate_limited_total", tier="standard")
     await rises(limited, lambda: api.call("GET", "/openapi.yaml", headers=headers))

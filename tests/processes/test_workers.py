@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.conftest import JWT_SECRET
 from tests.support.client import Answer, Api, Socket, User
 from tests.support.inspection import inbox_of
-from tests.support.limits import coming_from, is_refused, new_address
+from tests.support.limits import forwarded_for, is_refused, new_address
 from tests.support.node_process import NodeProcess, serve
 from tests.support.outages import killed
 from tests.support.processes import about, children_of, is_running, server_of, workers_of
@@ -263,7 +263,7 @@ async def test_the_limit_of_an_account_holds_for_all_workers(start: StartServed,
 async def test_the_standard_limit_holds_for_all_workers(start: StartServed, fresh: aiohttp.ClientSession) -> None:
     """A client that asks all of them gets the burst of the node and no more."""
     served = await start(rate_limit_per_second=SLOW, rate_limit_burst=5)
-    api, address = Api(fresh, served.api_port), coming_from(new_address())
+    api, address = Api(fresh, served.api_port), forwarded_for(new_address())
     answers = [await api.call("GET", "/openapi.yaml", headers=address) for _ in range(TRIES)]
     assert sum(answer.status == 200 for answer in answers) == 5
     assert sum(is_refused(answer) for answer in answers) == TRIES - 5

@@ -18,7 +18,7 @@ from obscura.redis_client import connection, replication
 from obscura.redis_client.addresses import Address
 from obscura.redis_client.cluster import Cluster
 from obscura.redis_client.slot_map import slot_of_key
-from tests.support.groups import Ear, Migration, id_of, listening, owner_of, repair, started
+from tests.support.groups import EventRecorder, Migration, id_of, listening, owner_of, repair, started
 from tests.support.inspection import metric
 from tests.support.redis7 import ClusterRedis, RedisProcess
 from tests.support.waiting import eventually
@@ -40,8 +40,8 @@ def channel() -> str:
 
 async def test_every_command_goes_where_its_key_lies(redis_cluster: ClusterRedis) -> None:
     """Keys of all slots, scripts with several keys, and commands without any."""
-    async with listening(redis_cluster.url) as ear:
-        call = ear.commands.call
+    async with listening(redis_cluster.url) as recorder:
+        call = recorder.commands.call
         keys = [f"test:{uuid4()}" for _ in range(300)]
         assert await asyncio.gather(*(call("SET", key, key) for key in keys)) == [b"OK"] * 300
         assert await asyncio.gather(*(call("GET", key) for key in keys)) == [key.encode() for key in keys]
@@ -50,7 +50,7 @@ async def test_every_command_goes_where_its_key_lies(redis_cluster: ClusterRedis
         assert await call("GET", f"{tag}:b") == b"value"
         assert await call("PING") == b"PONG"
         assert len(await call("TIME")) == 2
-        assert len(ear.commands.masters) == 3
+        assert len(recorder.commands.masters) == 3
         with pytest.raises(hiredis.ReplyError, match="WRONGTYPE"):
             await call("LPUSH", keys[0], "x")
 
@@ -62,14 +62,14 @@ async def test_every_answer_belongs_to_its_request_though_others_are_cancelled(
     # On a busy machine neither servers nor replicas are quick, and whose answer is whose does not depend on it.
     monkeypatch.setattr(connection, "REPLY_TIMEOUT_SECS", 30.0)
     monkeypatch.setattr(replication, "_WAIT_MS", 20_000)
-    async with listening(redis_cluster.url, replicas=1) as ear:
+    async with listening(redis_cluster.url, replicas=1) as recorder:
         chance = random.Random(11)
 
         async def echo(number: int) -> None:
             for _ in range(chance.randrange(4)):
                 await asyncio.sleep(0)  # begin in different ticks
             text = f"{number} " * chance.choice([1, 20, 500])
-            call = chance.choice([ear.commands.call, ear.commands.call_replicated])
+            call = chance.choice([recorder.commands.call, recorder.commands.call_replicated])
             key = f"test:echo:{number % 500}"
             assert await call("EVAL", "redis.call('SET', KEYS[1], 1) return ARGV[1]", 1, key, text) == text.encode()
 
@@ -93,8 +93,8 @@ async def test_a_command_finds_its_key_while_its_slot_is_moved(redis_cluster: Cl
     """ASK for what has moved already and for what is new, TRYAGAIN until all of several keys are there, then MOVED."""
     tag = f"test:{{{uuid4()}}}"
     first, second, other = f"{tag}:1", f"{tag}:2", f"{tag}:3"
-    async with listening(redis_cluster.url) as ear:
-        call = ear.commands.call
+    async with listening(redis_cluster.url) as recorder:
+        call = recorder.commands.call
         await call("EVAL", TWO_KEYS, 2, first, second, "old")
         migration = Migration(redis_cluster, first)
         migration.begin()
@@ -120,8 +120,8 @@ async def test_redirections_are_counted_by_kind(redis_cluster: ClusterRedis) -> 
     def redirections() -> dict[str, float]:
         return {kind: metric("obscura_redis_redirections_total", kind=kind) for kind in ("ASK", "TRYAGAIN", "MOVED")}
 
-    async with listening(redis_cluster.url) as ear:
-        call = ear.commands.call
+    async with listening(redis_cluster.url) as recorder:
+        call = recorder.commands.call
         await call("EVAL", TWO_KEYS, 2, first, second, "old")
         before, changes = redirections(), metric("obscura_redis_slot_changes_total")
         migration = Migration(redis_cluster, first)
@@ -143,24 +143,24 @@ async def test_redirections_are_counted_by_kind(redis_cluster: ClusterRedis) -> 
 async def test_a_slot_that_stays_half_moved_is_unavailable(redis_cluster: ClusterRedis) -> None:
     """A script whose keys lie apart is not tried for ever, nor refused as wrong."""
     tag = f"test:{{{uuid4()}}}"
-    async with listening(redis_cluster.url) as ear:
-        await ear.commands.call("EVAL", TWO_KEYS, 2, f"{tag}:1", f"{tag}:2", "old")
+    async with listening(redis_cluster.url) as recorder:
+        await recorder.commands.call("EVAL", TWO_KEYS, 2, f"{tag}:1", f"{tag}:2", "old")
         migration = Migration(redis_cluster, tag)
         migration.begin()
         migration.move(f"{tag}:1")
         async with asyncio.timeout(4):
             with pytest.raises(StoreUnavailable):
-                await ear.commands.call("EVAL", TWO_KEYS, 2, f"{tag}:1", f"{tag}:2", "new")
+                await recorder.commands.call("EVAL", TWO_KEYS, 2, f"{tag}:1", f"{tag}:2", "new")
         migration.move(f"{tag}:2")
         migration.end()
-        assert await ear.commands.call("GET", f"{tag}:1") == b"old"
+        assert await recorder.commands.call("GET", f"{tag}:1") == b"old"
 
 
 class Load:
     """Scripts with two keys, and events, in slots of one master; it counts errors and goes on."""
 
-    def __init__(self, ear: Ear, tags: list[str]) -> None:
-        self._ear = ear
+    def __init__(self, recorder: EventRecorder, tags: list[str]) -> None:
+        self._ear = recorder
         self.channels = [f"{tag}:events" for tag in tags]
         self._tags = tags
         self.done = 0
@@ -220,34 +220,34 @@ async def reshard(cluster: ClusterRedis, source: RedisProcess, target: RedisProc
 async def test_a_reshard_under_load_fails_nothing(redis_cluster: ClusterRedis) -> None:
     """A new master joins, is given slots in use, and leaves again: no call fails, no event is lost unnoticed."""
     options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-allow-replica-migration", "no")
-    async with RedisProcess(*options) as newcomer, listening(redis_cluster.url) as ear:
+    async with RedisProcess(*options) as newcomer, listening(redis_cluster.url) as recorder:
         old = redis_cluster.masters[0]
         await redis_cluster.cli("add-node", f"127.0.0.1:{newcomer.port}", f"127.0.0.1:{old.port}")
         redis_cluster._processes.append(newcomer)
         try:
             await eventually(lambda: newcomer in redis_cluster.masters)
             await eventually(lambda: knows_all(redis_cluster))
-            load = Load(ear, tags_on(old, redis_cluster, 20))
-            await asyncio.gather(*map(ear.events.subscribe, load.channels))
+            load = Load(recorder, tags_on(old, redis_cluster, 20))
+            await asyncio.gather(*map(recorder.events.subscribe, load.channels))
             await reshard(redis_cluster, old, newcomer, SLOTS_MOVED)
             address = Address("127.0.0.1", newcomer.port)
-            cluster = ear.commands
+            cluster = recorder.commands
             assert isinstance(cluster, Cluster)
             await eventually(lambda: address in cluster.master_addresses)
             done = load.done
             await eventually(lambda: load.done > done + 100)
-            await eventually(ear.is_well)
+            await eventually(recorder.is_well)
 
             await reshard(redis_cluster, newcomer, old, SLOTS_MOVED)
             await eventually(lambda: address not in cluster.master_addresses)
             done = load.done
             await eventually(lambda: load.done > done + 100)
             for name in load.channels[:3]:
-                await eventually(lambda name=name: ear.hears(name))
+                await eventually(lambda name=name: recorder.hears(name))
             await load.stop()
             assert load.failures == []
             assert await eventually(lambda: not load.lost())
-            await eventually(ear.is_well)
+            await eventually(recorder.is_well)
         finally:
             redis_cluster._processes.remove(newcomer)
             await redis_cluster.cli("del-node", f"127.0.0.1:{old.port}", id_of(newcomer))
@@ -263,26 +263,26 @@ def knows_all(cluster: ClusterRedis) -> bool:
     return all(state["cluster_known_nodes"] == known and state["cluster_state"] == "ok" for state in states)
 
 
-async def recovered(ear: Ear, names: list[str]) -> None:
-    await eventually(ear.is_well, RECOVERY_SECS)
+async def recovered(recorder: EventRecorder, names: list[str]) -> None:
+    await eventually(recorder.is_well, RECOVERY_SECS)
     for name in names:
-        await eventually(lambda name=name: ear.hears(name))
+        await eventually(lambda name=name: recorder.hears(name))
 
 
 async def test_a_killed_master_is_replaced(redis_cluster: ClusterRedis) -> None:
     """The promoted replica is found without a restart; calls meanwhile fail in time; the gap names its channels."""
     channels = [channel() for _ in range(30)]
-    async with listening(redis_cluster.url, *channels) as ear:
+    async with listening(redis_cluster.url, *channels) as recorder:
         victim = owner_of(redis_cluster, channels[0])
         orphaned = {name for name in channels if owner_of(redis_cluster, name) is victim}
         victim.kill()
         try:
             async with asyncio.timeout(4):
                 with pytest.raises(StoreUnavailable):
-                    await ear.publish(channels[0], "nobody there")
-            await eventually(lambda: not ear.events.is_healthy)
-            await recovered(ear, channels)
-            assert orphaned <= set().union(*ear.gaps)
+                    await recorder.publish(channels[0], "nobody there")
+            await eventually(lambda: not recorder.events.is_healthy)
+            await recovered(recorder, channels)
+            assert orphaned <= set().union(*recorder.gaps)
         finally:
             await victim.start()
             await repair(redis_cluster)
@@ -291,20 +291,20 @@ async def test_a_killed_master_is_replaced(redis_cluster: ClusterRedis) -> None:
 async def test_a_manual_failover_is_followed(redis_cluster: ClusterRedis) -> None:
     """The old master lives on as a replica: it is left, and its channels are heard at the new one."""
     channels = [channel() for _ in range(12)]
-    async with listening(redis_cluster.url, *channels) as ear:
+    async with listening(redis_cluster.url, *channels) as recorder:
         old = redis_cluster.masters[0]
         replica = next(server for server in redis_cluster.servers if is_replica_of(server, old))
         await redis_cluster.promote(replica)
         await eventually(lambda: old not in redis_cluster.masters)
-        await eventually(lambda: Address("127.0.0.1", replica.port) in cluster_of(ear).master_addresses)
-        await recovered(ear, channels)
-        await eventually(lambda: not is_connected_to(old, ear))
+        await eventually(lambda: Address("127.0.0.1", replica.port) in cluster_of(recorder).master_addresses)
+        await recovered(recorder, channels)
+        await eventually(lambda: not is_connected_to(old, recorder))
         await repair(redis_cluster)
 
 
-def cluster_of(ear: Ear) -> Cluster:
-    assert isinstance(ear.commands, Cluster)
-    return ear.commands
+def cluster_of(recorder: EventRecorder) -> Cluster:
+    assert isinstance(recorder.commands, Cluster)
+    return recorder.commands
 
 
 def is_replica_of(server: RedisProcess, master: RedisProcess) -> bool:
@@ -313,15 +313,15 @@ def is_replica_of(server: RedisProcess, master: RedisProcess) -> bool:
     return links["role"] == "slave" and links["master_port"] == master.port
 
 
-def is_connected_to(server: RedisProcess, _ear: Ear) -> bool:
+def is_connected_to(server: RedisProcess, _ear: EventRecorder) -> bool:
     with server.client() as client:
-        return any(row["name"] == "obscura:ear" for row in client.client_list())
+        return any(row["name"] == "obscura:recorder" for row in client.client_list())
 
 
 async def test_a_cluster_that_is_down_is_unavailable(redis_cluster: ClusterRedis) -> None:
     """CLUSTERDOWN is no fault of the command: calls and subscriptions fail in time, then all is well again."""
     mine, probe = channel(), f"test:{uuid4()}"
-    async with listening(redis_cluster.url, mine) as ear:
+    async with listening(redis_cluster.url, mine) as recorder:
         owner = owner_of(redis_cluster, probe)
         with owner.client() as client:
             client.execute_command("CLUSTER DELSLOTS", slot_of_key(probe))
@@ -330,7 +330,7 @@ async def test_a_cluster_that_is_down_is_unavailable(redis_cluster: ClusterRedis
             async def is_refused() -> bool:
                 with suppress(StoreUnavailable):
                     async with asyncio.timeout(4):
-                        await ear.commands.call("SET", probe, "x")
+                        await recorder.commands.call("SET", probe, "x")
                     return False
                 return True
 
@@ -338,11 +338,11 @@ async def test_a_cluster_that_is_down_is_unavailable(redis_cluster: ClusterRedis
         finally:
             with owner.client() as client:
                 client.execute_command("CLUSTER ADDSLOTS", slot_of_key(probe))
-        await recovered(ear, [mine])
+        await recovered(recorder, [mine])
 
         async def is_done() -> bool:
             with suppress(StoreUnavailable):  # until its master has heard that all slots have an owner again
-                return bool(await ear.commands.call("SET", probe, "x") == b"OK")
+                return bool(await recorder.commands.call("SET", probe, "x") == b"OK")
             return False
 
         assert await eventually(is_done)
@@ -352,22 +352,22 @@ async def test_a_cluster_that_is_down_is_unavailable(redis_cluster: ClusterRedis
 async def test_a_stop_leaves_nothing_behind(redis_cluster: ClusterRedis, trouble: str) -> None:
     """No task and no connection, also in the middle of a failover; calls under way and later ones fail."""
     before = asyncio.all_tasks()
-    ear = Ear(redis_cluster.url, replicas=1)
-    await ear.database.start(())
-    await ear.events.subscribe(channel())
+    recorder = EventRecorder(redis_cluster.url, replicas=1)
+    await recorder.database.start(())
+    await recorder.events.subscribe(channel())
     victim = redis_cluster.masters[0]
     calls: list[Awaitable[object]] = []
     if trouble == "a master is killed":
         victim.kill()
-        calls = [asyncio.create_task(ear.commands.call("GET", f"test:{number}")) for number in range(20)]
+        calls = [asyncio.create_task(recorder.commands.call("GET", f"test:{number}")) for number in range(20)]
         await asyncio.sleep(0)
-    await ear.database.stop()
+    await recorder.database.stop()
     await asyncio.gather(*calls, return_exceptions=True)
     with pytest.raises(StoreUnavailable):
-        await ear.commands.call("GET", "test")
+        await recorder.commands.call("GET", "test")
     assert asyncio.all_tasks() == before
     if trouble != "none":
         await victim.start()
         await repair(redis_cluster)
     for server in redis_cluster.servers:
-        await eventually(lambda server=server: not is_connected_to(server, ear))
+        await eventually(lambda server=server: not is_connected_to(server, recorder))

@@ -109,8 +109,8 @@ async def test_nothing_is_sent_twice(connect: Connect, redis_server: RedisServer
     async with Proxy(redis_server.path) as proxy:
         connection = await connect(proxy.redis_url)
         key = f"test:{random.getrandbits(64)}"
-        for passage in proxy.passages:
-            passage.swallows_replies = True
+        for proxied in proxy.connections:
+            proxied.swallows_replies = True
         assert all(await asyncio.gather(*(fails(connection, "INCR", key) for _ in range(10))))
         with redis_server.client as client:
             assert client.getdel(key) == "10"
@@ -203,7 +203,7 @@ async def test_a_stop_in_the_middle_of_everything_leaves_nothing_behind(redis_se
         await connection.stop()
         assert all(await asyncio.gather(*calls))
         assert await fails(connection, "PING")
-        await eventually(lambda: not proxy.passages)
+        await eventually(lambda: not proxy.connections)
     assert asyncio.all_tasks() == tasks_before
 
 
@@ -215,7 +215,7 @@ async def test_a_stop_while_it_reconnects_leaves_nothing_behind(redis_server: Re
         await connection.start()
         proxy.is_silent = True
         proxy.reset()
-        await eventually(lambda: not connection.is_connected and any(passage.said for passage in proxy.passages))
+        await eventually(lambda: not connection.is_connected and any(proxied.said for proxied in proxy.connections))
         await connection.stop()
-        await eventually(lambda: not proxy.passages)
+        await eventually(lambda: not proxy.connections)
     assert asyncio.all_tasks() == tasks_before

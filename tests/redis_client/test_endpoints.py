@@ -37,11 +37,11 @@ def test_a_query_that_is_not_understood_is_refused(query: str) -> None:
 
 
 async def works(url: str) -> None:
-    async with listening(url, "obscura:test") as ear:
-        assert await ear.commands.call("SET", "obscura:key", "x") == b"OK"
-        assert await ear.database.scripts.run("leases_take", ["obscura:lease"], ["token", 1]) == 1
-        assert await ear.hears("obscura:test")
-        assert await ear.is_well()
+    async with listening(url, "obscura:test") as recorder:
+        assert await recorder.commands.call("SET", "obscura:key", "x") == b"OK"
+        assert await recorder.database.scripts.run("leases_take", ["obscura:lease"], ["token", 1]) == 1
+        assert await recorder.hears("obscura:test")
+        assert await recorder.is_well()
 
 
 async def refuses(url: str, reason: str) -> None:

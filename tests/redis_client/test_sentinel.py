@@ -10,7 +10,7 @@ import pytest
 
 from obscura.errors import StartupError, StoreUnavailable
 from obscura.redis_client.sentinel import SentinelEndpoint
-from tests.support.groups import Ear, listening, started
+from tests.support.groups import EventRecorder, listening, started
 from tests.support.inspection import metric
 from tests.support.ports import free_port
 from tests.support.redis7 import MASTER_NAME, RedisProcess, SentinelProcess, SentinelRedis
@@ -31,18 +31,18 @@ def channel() -> str:
     return f"test:{uuid4()}"
 
 
-def port_of(ear: Ear) -> int:
+def port_of(recorder: EventRecorder) -> int:
     """Where its commands go."""
-    (master,) = ear.commands.masters
+    (master,) = recorder.commands.masters
     transport = master._transport
     assert transport is not None
     assert transport._transport is not None
     return int(transport._transport.get_extra_info("peername")[1])
 
 
-async def recovered(ear: Ear, name: str) -> None:
-    await eventually(ear.is_well, RECOVERY_SECS)
-    await eventually(lambda: ear.hears(name), RECOVERY_SECS)
+async def recovered(recorder: EventRecorder, name: str) -> None:
+    await eventually(recorder.is_well, RECOVERY_SECS)
+    await eventually(lambda: recorder.hears(name), RECOVERY_SECS)
 
 
 async def repair(group: SentinelRedis) -> None:
@@ -63,29 +63,29 @@ async def repair(group: SentinelRedis) -> None:
 async def test_commands_and_events_go_to_the_master(group: SentinelRedis) -> None:
     """Found by name, over all Sentinels."""
     mine = channel()
-    async with listening(group.url, mine, replicas=2) as ear:
-        assert port_of(ear) == group.master.port
-        assert await ear.commands.call_replicated("SET", mine, "x") == b"OK"
-        assert await ear.hears(mine)
+    async with listening(group.url, mine, replicas=2) as recorder:
+        assert port_of(recorder) == group.master.port
+        assert await recorder.commands.call_replicated("SET", mine, "x") == b"OK"
+        assert await recorder.hears(mine)
 
 
 async def test_a_killed_master_is_replaced(group: SentinelRedis) -> None:
     """Calls meanwhile fail in time; then all works at the promoted one, without a restart, and the gap is told."""
     mine = channel()
-    async with listening(group.url, mine) as ear:
-        await ear.commands.call("SCRIPT", "FLUSH")
+    async with listening(group.url, mine) as recorder:
+        await recorder.commands.call("SCRIPT", "FLUSH")
         victim = group.master
         victim.kill()
         try:
             async with asyncio.timeout(4):
                 with pytest.raises(StoreUnavailable):
-                    await ear.commands.call("PING")
-            await eventually(lambda: not ear.events.is_healthy)
-            await recovered(ear, mine)
-            await eventually(lambda: is_at_the_master(ear, group))
-            assert has_moved(ear, victim)
-            assert mine in ear.gaps[-1]
-            assert await ear.database.scripts.run("leases_take", [mine], ["token", 1_000]) == 1
+                    await recorder.commands.call("PING")
+            await eventually(lambda: not recorder.events.is_healthy)
+            await recovered(recorder, mine)
+            await eventually(lambda: is_at_the_master(recorder, group))
+            assert has_moved(recorder, victim)
+            assert mine in recorder.gaps[-1]
+            assert await recorder.database.scripts.run("leases_take", [mine], ["token", 1_000]) == 1
         finally:
             await victim.start()
             await repair(group)
@@ -94,42 +94,42 @@ async def test_a_killed_master_is_replaced(group: SentinelRedis) -> None:
 async def test_an_old_master_that_lives_on_is_left(group: SentinelRedis) -> None:
     """After a manual failover: commands and events move, also those of a node that only reads."""
     mine = channel()
-    async with listening(group.url, mine) as ear:
+    async with listening(group.url, mine) as recorder:
         old, switches = group.master, metric("obscura_redis_master_switches_total")
         await group.fail_over(old)
-        await eventually(lambda: has_moved(ear, old), RECOVERY_SECS)
-        await recovered(ear, mine)
-        assert await ear.commands.call("SET", mine, "x") == b"OK"
+        await eventually(lambda: has_moved(recorder, old), RECOVERY_SECS)
+        await recovered(recorder, mine)
+        assert await recorder.commands.call("SET", mine, "x") == b"OK"
         assert metric("obscura_redis_master_switches_total") > switches
         await repair(group)
 
 
-def is_at_the_master(ear: Ear, group: SentinelRedis) -> bool:
+def is_at_the_master(recorder: EventRecorder, group: SentinelRedis) -> bool:
     with suppress(AssertionError):
-        return port_of(ear) == group.master.port
+        return port_of(recorder) == group.master.port
     return False
 
 
-def has_moved(ear: Ear, old: RedisProcess) -> bool:
+def has_moved(recorder: EventRecorder, old: RedisProcess) -> bool:
     with suppress(AssertionError):
-        return port_of(ear) != old.port
+        return port_of(recorder) != old.port
     return False
 
 
 async def test_a_master_that_hangs_is_left(group: SentinelRedis) -> None:
     """One that takes connections and answers nothing; it comes back as a replica, and is not believed."""
     mine = channel()
-    async with listening(group.url, mine) as ear:
+    async with listening(group.url, mine) as recorder:
         victim = group.master
         victim.pause()
         try:
-            await eventually(lambda: has_moved(ear, victim), RECOVERY_SECS)
-            await recovered(ear, mine)
+            await eventually(lambda: has_moved(recorder, victim), RECOVERY_SECS)
+            await recovered(recorder, mine)
         finally:
             victim.resume()
         await repair(group)
-        await eventually(lambda: is_at_the_master(ear, group))
-        assert has_moved(ear, victim)
+        await eventually(lambda: is_at_the_master(recorder, group))
+        assert has_moved(recorder, victim)
 
 
 async def test_one_sentinel_is_enough(group: SentinelRedis) -> None:
@@ -139,8 +139,8 @@ async def test_one_sentinel_is_enough(group: SentinelRedis) -> None:
     master = group.master
     hanging.pause()
     try:
-        async with listening(f"redis+sentinel://{ports},127.0.0.1:{good.port}/{MASTER_NAME}") as ear:
-            assert port_of(ear) == master.port
+        async with listening(f"redis+sentinel://{ports},127.0.0.1:{good.port}/{MASTER_NAME}") as recorder:
+            assert port_of(recorder) == master.port
         await refuses(f"redis+sentinel://{ports}/{MASTER_NAME}", "none of 3 Sentinels")
     finally:
         hanging.resume()
@@ -169,8 +169,8 @@ async def test_a_sentinel_that_lags_is_not_believed(group: SentinelRedis) -> Non
         if names(liar) == replica.port:
             await refuses(f"redis+sentinel://{liar_url}/{MASTER_NAME}", "none any more")
         with_others = group.url.replace("redis+sentinel://", f"redis+sentinel://{liar_url},")
-        async with listening(with_others) as ear:
-            assert is_at_the_master(ear, group)
+        async with listening(with_others) as recorder:
+            assert is_at_the_master(recorder, group)
 
 
 def names(sentinel: SentinelProcess) -> int:
@@ -188,16 +188,16 @@ async def test_a_service_that_nobody_knows_is_refused_at_the_start(group: Sentin
 async def test_a_stop_leaves_nothing_behind(group: SentinelRedis) -> None:
     """No task and no connection, to the servers or to the Sentinels."""
     before = asyncio.all_tasks()
-    async with listening(group.url, channel(), replicas=1) as ear:
-        await eventually(lambda: any(sentinel._transport for sentinel in sentinels_of(ear)))
+    async with listening(group.url, channel(), replicas=1) as recorder:
+        await eventually(lambda: any(sentinel._transport for sentinel in sentinels_of(recorder)))
     assert asyncio.all_tasks() == before
     for process in [*group.servers, *group.sentinels]:
         await eventually(lambda process=process: not is_connected_to(process))
 
 
-def sentinels_of(ear: Ear) -> list[Any]:
-    assert ear.database._sentinel is not None
-    return ear.database._sentinel._sentinels
+def sentinels_of(recorder: EventRecorder) -> list[Any]:
+    assert recorder.database._sentinel is not None
+    return recorder.database._sentinel._sentinels
 
 
 def is_connected_to(process: RedisProcess) -> bool:

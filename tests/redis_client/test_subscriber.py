@@ -129,7 +129,7 @@ async def test_a_subscriber_that_is_up_but_dead_is_noticed(make_node: MakeNode, 
         node = await make_node(proxy.redis_url).start()
         mine = channel()
         await node.events.subscribe(mine)
-        proxy.silence(SUBSCRIBER)
+        proxy.blackhole(SUBSCRIBER)
         proxy.is_silent = True
         await eventually(lambda: not node.events.is_healthy)
         with pytest.raises(StoreUnavailable):
@@ -186,7 +186,7 @@ async def test_a_failed_subscription_takes_nothing_from_others(make_node: MakeNo
     async with Proxy(redis_server.path) as proxy:
         node = await make_node(proxy.redis_url).start()
         mine = channel()
-        (subscriber,) = proxy.that_said(SUBSCRIBER)
+        (subscriber,) = proxy.matching(SUBSCRIBER)
         started = clock()
         proxy.delay_secs = REPLY_TIMEOUT_SECS + 0.5
         first = asyncio.create_task(node.events.subscribe(mine))
@@ -243,5 +243,5 @@ async def test_a_stop_leaves_nothing_behind(redis_server: RedisServer, reconnect
             proxy.reset(SUBSCRIBER)
             await eventually(lambda: not node.events.is_healthy)
         await node.stop()
-        await eventually(lambda: not proxy.passages)
+        await eventually(lambda: not proxy.connections)
     assert asyncio.all_tasks() == tasks_before

@@ -18,7 +18,7 @@ from obscura.store.attachments import Attachment, AttachmentStore
 from tests.conftest import StartNode
 from tests.support.client import Api, User
 from tests.support.inspection import metric, more_calls
-from tests.support.outages import killed, patiently
+from tests.support.outages import killed, retry_on_503
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
@@ -191,7 +191,7 @@ async def test_the_clean_up_outlives_an_outage_of_redis(start_user: Any, redis: 
     user = await start_user()
     with killed(own_redis):
         assert (await user.send(user, b"refused")).status == 503
-    await patiently(lambda: user.send(user, b"flows again"))
+    await retry_on_503(lambda: user.send(user, b"flows again"))
     redis.zadd(keyspace.ATTACHMENT_EXPIRY, {str(uuid4()): 1})
     await eventually(lambda: not redis.exists(keyspace.ATTACHMENT_EXPIRY))
 

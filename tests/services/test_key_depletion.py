@@ -8,14 +8,14 @@ from obscura.store import keyspace
 from tests.conftest import StartNode
 from tests.support.client import Answer, Api, User
 from tests.support.inspection import metric, uuid_of
-from tests.support.limits import coming_from, is_refused, new_address
+from tests.support.limits import forwarded_for, is_refused, new_address
 from tests.support.redis import RedisServer
 
 Connect = Callable[[Node], Api]
 
 
 async def fetch(api: Api, user: User, token: str | None = None, address: str = "203.0.113.1") -> Answer:
-    return await api.call("GET", f"/v1/keys/{user.id}", token=token, headers=coming_from(address))
+    return await api.call("GET", f"/v1/keys/{user.id}", token=token, headers=forwarded_for(address))
 
 
 def key_id(answer: Answer) -> int | None:

@@ -11,7 +11,7 @@ from obscura.store import keyspace
 from tests.conftest import StartNode
 from tests.support.client import Api, User, encrypted
 from tests.support.inbox import contents_of, fill_with_past, size_of
-from tests.support.outages import killed, patiently
+from tests.support.outages import killed, retry_on_503
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
@@ -122,7 +122,7 @@ async def test_the_clean_up_outlives_an_outage(start_pair: StartPair, redis: Red
     alice, bob = await start_pair()
     with killed(own_redis):
         assert (await alice.send(bob, b"refused")).status == 503
-    await patiently(lambda: alice.send(bob, b"flows again"))
+    await retry_on_503(lambda: alice.send(bob, b"flows again"))
     redis.delete(keyspace.inbox(bob.id))
     fill_with_past(redis, bob, alice, {b"expires": TTL_MS - 200})
     await alice.deliver(bob, b"last")

@@ -14,8 +14,8 @@ from obscura.node.node import Node
 from obscura.store import keyspace
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import Api, User
-from tests.support.logins import is_let_in, refreshed
-from tests.support.outages import is_refusal, patiently, paused
+from tests.support.logins import access_token_works, refreshed
+from tests.support.outages import is_refusal, paused, retry_on_503
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
@@ -52,7 +52,7 @@ def age_exchange(redis: "Redis", user: User) -> None:
 
 
 async def is_refused(user: User) -> bool:
-    return not await is_let_in(user)
+    return not await access_token_works(user)
 
 
 # Refreshing.
@@ -67,8 +67,8 @@ async def test_a_double_refresh_has_one_winner(two_apis: tuple[Api, Api]) -> Non
         assert Counter(answer.status for answer in answers) == {200: 1, 401: 1}
         winner = next(answer for answer in answers if answer.status == 200)
         user.token, user.refresh_token = winner.json["token"], winner.json["refreshToken"]
-    assert await is_let_in(user)
-    assert await is_let_in((await refreshed(user)).at(there))
+    assert await access_token_works(user)
+    assert await access_token_works((await refreshed(user)).at(there))
 
 
 async def test_a_double_refresh_gives_one_token_to_both_by_the_setting(
@@ -81,7 +81,7 @@ async def test_a_double_refresh_gives_one_token_to_both_by_the_setting(
         answers = await asyncio.gather(here.refresh(user.refresh_token), there.refresh(user.refresh_token))
         assert [answer.status for answer in answers] == [200, 200]
         (user.refresh_token,) = {answer.json["refreshToken"] for answer in answers}
-    assert await is_let_in(await refreshed(user.at(there)))
+    assert await access_token_works(await refreshed(user.at(there)))
 
 
 async def test_a_refresh_that_got_no_answer_can_be_tried_on_another_node(
@@ -98,10 +98,10 @@ async def test_a_refresh_that_got_no_answer_can_be_tried_on_another_node(
         # Exchanged when Redis went on, and then back again.
         await eventually(lambda: redis.hlen(session_key(user)) > len(["token", "created_at", "rotated_at", "rotated:"]))
         await eventually(lambda: redis.hget(session_key(user), "token") == digest(user.refresh_token))
-    answer = await patiently(lambda: there.refresh(user.refresh_token))
+    answer = await retry_on_503(lambda: there.refresh(user.refresh_token))
     assert answer.status == 200
     user.token, user.refresh_token = answer.json["token"], answer.json["refreshToken"]
-    assert await is_let_in(await refreshed(user))
+    assert await access_token_works(await refreshed(user))
 
 
 async def test_a_reuse_on_one_node_closes_the_socket_on_the_other(two_apis: tuple[Api, Api], redis: "Redis") -> None:
@@ -137,7 +137,7 @@ async def test_an_ended_session_is_refused_without_redis(own_redis: RedisServer,
     """The other node hears of a logout and then needs nobody: with Redis away the answer is 401, not 503."""
     here, there = two_own_apis
     ended, live = (await here.register()).at(there), (await here.register()).at(there)
-    assert await is_let_in(ended)
+    assert await access_token_works(ended)
     assert (await ended.at(here).logout()).status == 200
     await eventually(lambda: is_refused(ended))
     with paused(own_redis):
@@ -162,7 +162,7 @@ async def test_a_node_that_missed_a_logout_hears_of_it_later(
     user = (await here.register()).at(there)
     with own_redis.client as redis:
         redis.zadd(keyspace.ENDED_SESSIONS, {user.session_id: int(time.time()) + 60})  # and nobody is told
-        assert await is_let_in(user)
+        assert await access_token_works(user)
         redis.client_kill_filter(_type="pubsub")
     await eventually(lambda: is_refused(user))
 
@@ -179,8 +179,8 @@ async def test_a_takeover_on_one_node_shuts_the_replaced_device_out_on_the_other
     assert await replaced.try_connect() == 401
     assert (await there.refresh(replaced.refresh_token)).status == 401
     assert (await replaced.upload(replaced.device.takeover(2, []))).status == 401
-    assert await is_let_in(user.at(there))
-    assert await is_let_in((await refreshed(user)).at(there))
+    assert await access_token_works(user.at(there))
+    assert await access_token_works((await refreshed(user)).at(there))
 
 
 # The secrets of access tokens.
@@ -194,12 +194,12 @@ async def test_a_secret_can_be_replaced_without_logouts(
     between = connect_api(await start_node(jwt_secret=f"{NEXT_SECRET},{JWT_SECRET}"))
     after = connect_api(await start_node(jwt_secret=NEXT_SECRET))
     old = await before.register(pre_keys=1)
-    assert await is_let_in(old.at(between))
+    assert await access_token_works(old.at(between))
     assert await is_refused(old.at(after))
     new = await refreshed(old.at(between))
-    assert await is_let_in(new.at(after))
+    assert await access_token_works(new.at(after))
     assert await is_refused(new.at(before))
-    assert await is_let_in(await refreshed(new.at(after)))
+    assert await access_token_works(await refreshed(new.at(after)))
 
 
 async def test_a_refresh_token_does_not_depend_on_the_secrets(
@@ -210,4 +210,4 @@ async def test_a_refresh_token_does_not_depend_on_the_secrets(
     after = connect_api(await start_node(jwt_secret=NEXT_SECRET))
     user = (await before.register(pre_keys=1)).at(after)
     assert await is_refused(user)
-    assert await is_let_in(await refreshed(user))
+    assert await access_token_works(await refreshed(user))

@@ -20,8 +20,8 @@ PAGE_BYTES = 100_000
 
 @pytest.fixture
 async def store(redis_server: RedisServer) -> AsyncIterator[MessageStore]:
-    async with listening(redis_server.url) as ear:
-        yield MessageStore(ear.commands, ear.database.scripts, InboxLimits(1_000_000, 64 * MEBIBYTE, DAY_MS))
+    async with listening(redis_server.url) as recorder:
+        yield MessageStore(recorder.commands, recorder.database.scripts, InboxLimits(1_000_000, 64 * MEBIBYTE, DAY_MS))
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def started(group: Group) -> Iterator[Group]:
         loop.close()
 
 
-class Ear:
+class EventRecorder:
     """The database of a node, and what it was told.
 
     Attributes:
@@ -42,7 +42,7 @@ class Ear:
         gaps: The channels of each gap.
     """
 
-    def __init__(self, url: str, replicas: int = 0, name: str = "ear") -> None:
+    def __init__(self, url: str, replicas: int = 0, name: str = "recorder") -> None:
         self.heard: list[tuple[str, bytes]] = []
         self.gaps: list[frozenset[str]] = []
         self.database = RedisClient(
@@ -77,15 +77,15 @@ class Ear:
 
 
 @asynccontextmanager
-async def listening(url: str, *channels: str, replicas: int = 0) -> AsyncIterator[Ear]:
-    """An ear on a Redis, subscribed to channels."""
-    ear = Ear(url, replicas)
+async def listening(url: str, *channels: str, replicas: int = 0) -> AsyncIterator[EventRecorder]:
+    """A recorder on a Redis, subscribed to channels."""
+    recorder = EventRecorder(url, replicas)
     try:
-        await ear.database.start({keyspace.ENDED_SESSIONS})
-        await asyncio.gather(*map(ear.events.subscribe, channels))
-        yield ear
+        await recorder.database.start({keyspace.ENDED_SESSIONS})
+        await asyncio.gather(*map(recorder.events.subscribe, channels))
+        yield recorder
     finally:
-        await ear.database.stop()
+        await recorder.database.stop()
 
 
 def id_of(server: RedisProcess) -> str:

@@ -27,7 +27,7 @@ def new_address() -> str:
     return str(IPv6Address(0x2001_0DB8 << 96 | secrets.randbits(32) << 64 | 1))
 
 
-def coming_from(address: str) -> dict[str, str]:
+def forwarded_for(address: str) -> dict[str, str]:
     """The headers that a trusted proxy gives the request of a client."""
     return {"X-Forwarded-For": address}
 

@@ -10,7 +10,7 @@ async def refreshed(user: User) -> User:
     return User(user.api, user.name, user.device, answer.json["token"], answer.json["refreshToken"])
 
 
-async def is_let_in(user: User) -> bool:
+async def access_token_works(user: User) -> bool:
     """Whether the access token is accepted; anything but 201 or 401 fails."""
     status = (await user.send(user, b"hello")).status
     assert status in (201, 401), status

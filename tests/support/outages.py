@@ -42,7 +42,7 @@ def is_refusal(answer: Answer) -> bool:
     return answer.status == 503 and answer.error != "" and int(answer.headers["Retry-After"]) >= 1
 
 
-async def patiently(call: Callable[[], Awaitable[Answer]]) -> Answer:
+async def retry_on_503(call: Callable[[], Awaitable[Answer]]) -> Answer:
     """Make a call again and again, as clients do, for as long as it is refused with 503."""
 
     async def answered() -> Answer | None:

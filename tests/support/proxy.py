@@ -12,7 +12,7 @@ _CHUNK_BYTES = 65_536
 _REMEMBERED_BYTES = 4_096
 
 
-class Passage:
+class ProxiedConnection:
     """One connection through the proxy.
 
     Attributes:
@@ -65,7 +65,7 @@ class Proxy:
     Attributes:
         upstream: Where new connections go.
         port: Where it listens on 127.0.0.1.
-        passages: The connections that are open.
+        connections: The connections that are open.
         delay_secs: How long each piece of data is held up, in both directions.
         is_silent: Whether new connections are accepted and then swallowed.
     """
@@ -75,7 +75,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
-        self.passages: list[Passage] = []
+        self.connections: list[ProxiedConnection] = []
         self.delay_secs = 0.0
         self.is_silent = False
         self._is_over = False
@@ -101,19 +101,19 @@ class Proxy:
         self.reset()
         await asyncio.gather(*self._tasks)
 
-    def that_said(self, words: bytes) -> list[Passage]:
+    def matching(self, words: bytes) -> list[ProxiedConnection]:
         """The open connections whose client said this."""
-        return [passage for passage in self.passages if words in passage.said]
+        return [connection for connection in self.connections if words in connection.said]
 
-    def silence(self, words: bytes = b"") -> None:
+    def blackhole(self, words: bytes = b"") -> None:
         """Swallow all that comes on the open connections whose client said this; they stay up."""
-        for passage in self.that_said(words):
-            passage.swallows_requests = passage.swallows_replies = True
+        for connection in self.matching(words):
+            connection.swallows_requests = connection.swallows_replies = True
 
     def reset(self, words: bytes = b"") -> None:
         """Break the open connections whose client said this."""
-        for passage in self.that_said(words):
-            passage.reset()
+        for connection in self.matching(words):
+            connection.reset()
 
     def cut_off(self, words: bytes = b"") -> None:
         """Hold back all that is sent on the connections, open and new, whose client said this, until `heal`.
@@ -128,10 +128,10 @@ class Proxy:
         self._cut_off.clear()
         self._healed.set()
 
-    async def hold_up(self, passage: Passage) -> None:
+    async def hold_up(self, connection: ProxiedConnection) -> None:
         if self.delay_secs:
             await asyncio.sleep(self.delay_secs)
-        while any(words in passage.said for words in self._cut_off):
+        while any(words in connection.said for words in self._cut_off):
             await self._healed.wait()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -144,15 +144,15 @@ class Proxy:
         except OSError:
             writer.close()
             return
-        passage = Passage(self, writer, server_writer)
+        connection = ProxiedConnection(self, writer, server_writer)
         if self._is_over:
-            passage.reset()
-        passage.swallows_requests = passage.swallows_replies = self.is_silent
-        self.passages.append(passage)
+            connection.reset()
+        connection.swallows_requests = connection.swallows_replies = self.is_silent
+        self.connections.append(connection)
         try:
-            await asyncio.gather(passage.forward_requests(reader), passage.forward_replies(server_reader))
+            await asyncio.gather(connection.forward_requests(reader), connection.forward_replies(server_reader))
         finally:
-            self.passages.remove(passage)
+            self.connections.remove(connection)
             writer.close()
             server_writer.close()
 

@@ -48,7 +48,7 @@ class Device(x3dh.BaseState):
     def new(cls) -> "Device":
         return cls.create(IdentityKeyFormat.CURVE_25519, x3dh.HashFunction.SHA_256, b"obscura test X3DH")
 
-    def introduction(self, pre_keys: int) -> dict[str, Any]:
+    def registration_keys(self, pre_keys: int) -> dict[str, Any]:
         """All its public keys, as a registration and a takeover take them."""
         return self.refill(pre_keys) | {"identityKey": to_api(self.bundle.identity_key), "registrationId": 1}
 
@@ -141,7 +141,7 @@ class Session:
     associated_data: bytes
 
     @classmethod
-    async def greet(cls, device: Device, bundle: x3dh.Bundle, text: str) -> tuple["Session", EncryptedMessage]:
+    async def initiate(cls, device: Device, bundle: x3dh.Bundle, text: str) -> tuple["Session", EncryptedMessage]:
         """Agree on a key with the owner of a bundle; gives the pre-key message to send."""
         secret, associated_data, header = await device.get_shared_secret_active(bundle, require_pre_key=False)
         ratchet, encrypted = await Ratchet.encrypt_initial_message(

@@ -22,7 +22,7 @@ from tests.faults.report import Findings
 from tests.faults.testbed import Testbed
 from tests.faults.websocket import GatewaySocket
 from tests.support.client import Api, User, ack_frame
-from tests.support.limits import coming_from, new_address
+from tests.support.limits import forwarded_for, new_address
 from tests.support.proxy import Proxy
 from tests.support.raw_socket import BINARY, CLOSE, PING, TEXT, RawSocket, frame_bytes
 from tests.support.waiting import eventually
@@ -266,7 +266,7 @@ async def limits_met(testbed: Testbed, times: int, found: Findings) -> None:
 
 async def _open_from(user: User, address: str) -> RawSocket:
     socket = await RawSocket.connect(user.api.port)
-    await socket.ask_for_upgrade(f"/v1/gateway?token={user.token}", coming_from(address))
+    await socket.ask_for_upgrade(f"/v1/gateway?token={user.token}", forwarded_for(address))
     return socket
 
 

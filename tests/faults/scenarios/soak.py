@@ -15,7 +15,7 @@ from tests.faults.nodes import ServedNode
 from tests.faults.report import Findings
 from tests.faults.testbed import Testbed, standalone
 from tests.support.client import Answer, Api, Socket, User
-from tests.support.outages import patiently
+from tests.support.outages import retry_on_503
 from tests.support.waiting import eventually
 
 _SECS_PER_DAY = 86_400
@@ -82,7 +82,7 @@ class _PatientApi(Api):
 
     async def call(self, method: str, path: str, *, token: str | None = None, **options: Any) -> Answer:
         ask = super().call
-        return await patiently(lambda: ask(method, path, token=token, **options))
+        return await retry_on_503(lambda: ask(method, path, token=token, **options))
 
 
 async def _connect(user: User) -> Socket:
