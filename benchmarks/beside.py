@@ -12,6 +12,7 @@ range from the lowest to the highest round.
 
 import argparse
 import math
+import signal
 import subprocess
 import sys
 import tempfile
@@ -95,6 +96,7 @@ def main() -> None:
     parser.add_argument("--pending", type=int, default=1000, help="messages for each of 20 users in backlog (1000)")
     parser.add_argument("--concurrency", type=int, default=32, help="operations at a time (32)")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started is ended first
     with checkout_of(options.other) as path, relay() as here, relay(checkout=path) as other:
         turns(options.scenarios or list(SCENARIOS), here, other, options.rounds, options)
 
