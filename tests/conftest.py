@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from redis import Redis
 
 from obscura.node.node import Node
 from obscura.settings.model import Settings
@@ -48,6 +49,20 @@ def redis_server() -> Iterator[RedisServer]:
     server = RedisServer().start()
     yield server
     server.remove()
+
+
+@pytest.fixture
+def redis(redis_server: RedisServer) -> Iterator["Redis"]:
+    """A client of the Redis that all tests share, to look at what a node did there; it speaks text."""
+    with redis_server.client as client:
+        yield client
+
+
+@pytest.fixture
+def redis_bytes(redis_server: RedisServer) -> Iterator["Redis"]:
+    """The same, and it speaks bytes."""
+    with Redis(unix_socket_path=str(redis_server.path)) as client:
+        yield client
 
 
 @pytest.fixture

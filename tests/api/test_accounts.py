@@ -2,7 +2,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -27,12 +27,6 @@ from tests.support.redis import RedisServer
 FOR_EVER = -1
 OUTDATED = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 WRONG_PASSWORD = "wrong horse battery staple"
-
-
-@pytest.fixture
-def redis(redis_server: RedisServer) -> Iterator["Redis"]:
-    with redis_server.client as client:
-        yield client
 
 
 @pytest.fixture

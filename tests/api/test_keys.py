@@ -3,7 +3,7 @@
 import base64
 import os
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from copy import deepcopy
 from typing import Any
 
@@ -16,18 +16,11 @@ from obscura.crypto.curve import LOW_ORDER
 from obscura.node.node import Node
 from tests.conftest import StartNode
 from tests.support.client import Api, Socket, User
-from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
 P = 2**255 - 19
 MAX_ID = 2**31 - 1
 SOME_KEY = random_public_key()
-
-
-@pytest.fixture
-def redis(redis_server: RedisServer) -> Iterator[Redis]:
-    with redis_server.client as client:
-        yield client
 
 
 async def remaining_keys(user: User) -> list[tuple[int, str]]:

@@ -1,7 +1,7 @@
 """Messages through the API: stored once, in order, within limits, or refused."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from io import BytesIO
 from typing import Any
 
@@ -20,13 +20,6 @@ from tests.support.waiting import eventually
 HOUR_MS = 3_600_000
 NOBODY = "7d444840-9dc0-41d1-b245-5ffdce74fad2"
 ConnectApi = Callable[[Node], Api]
-
-
-@pytest.fixture
-def redis(redis_server: RedisServer) -> Iterator[Redis]:
-    """The Redis behind the nodes, in bytes."""
-    with Redis(unix_socket_path=str(redis_server.path)) as client:
-        yield client
 
 
 @pytest.fixture
@@ -51,13 +44,13 @@ async def in_chunks(body: bytes) -> AsyncIterator[bytes]:
 # Stored.
 
 
-async def test_a_201_means_stored(pair: tuple[User, User], redis: Redis) -> None:
+async def test_a_201_means_stored(pair: tuple[User, User], redis_bytes: Redis) -> None:
     """When the answer comes the message is in Redis, byte for byte, with who sent it."""
     alice, bob = pair
     body = encrypted(bytes(range(256)))
     answer = await post(alice, bob, body)
     assert (answer.status, answer.body) == (201, b"")
-    ((_, fields),) = redis.xrange(keyspace.inbox(bob.id))
+    ((_, fields),) = redis_bytes.xrange(keyspace.inbox(bob.id))
     assert fields == {b"from": alice.id.encode(), b"body": body}
 
 
@@ -72,11 +65,11 @@ async def test_messages_come_in_the_order_they_were_stored(pair: tuple[User, Use
         assert [envelope.message.content for envelope in await socket.envelopes(30)] == contents
 
 
-async def test_a_message_to_oneself_is_a_message(pair: tuple[User, User], redis: Redis) -> None:
+async def test_a_message_to_oneself_is_a_message(pair: tuple[User, User], redis_bytes: Redis) -> None:
     """Sender and recipient may be one account."""
     alice, _ = pair
     await alice.deliver(alice, b"note to self")
-    assert contents_of(redis, alice) == [b"note to self"]
+    assert contents_of(redis_bytes, alice) == [b"note to self"]
 
 
 async def test_one_message_costs_redis_one_script(
@@ -85,13 +78,13 @@ async def test_one_message_costs_redis_one_script(
     """No command of a client beside it, also for an inbox that has waited for long, but once per interval."""
     api = connect_api(await start_node(redis_url=own_redis.url))
     alice, bob = await api.register(), await api.register()
-    with Redis(unix_socket_path=str(own_redis.path)) as redis:
+    with Redis(unix_socket_path=str(own_redis.path)) as redis_bytes:
         await alice.deliver(bob, b"loads the script")
-        redis.delete(keyspace.inbox(bob.id))
-        fill_with_past(redis, bob, alice, {b"waits for long": 5 * HOUR_MS})
-        redis.config_resetstat()
+        redis_bytes.delete(keyspace.inbox(bob.id))
+        fill_with_past(redis_bytes, bob, alice, {b"waits for long": 5 * HOUR_MS})
+        redis_bytes.config_resetstat()
         await alice.deliver(bob, *(b"%d" % number for number in range(20)))
-        calls = {name: stats["calls"] for name, stats in redis.info("commandstats").items()}
+        calls = {name: stats["calls"] for name, stats in redis_bytes.info("commandstats").items()}
     assert calls["cmdstat_evalsha"] == 20
     assert calls["cmdstat_zadd"] == 1  # the note for the clean-up
     in_the_script = ("evalsha", "hmget", "xlen", "time", "xadd", "pexpire", "hset", "publish")
@@ -99,17 +92,17 @@ async def test_one_message_costs_redis_one_script(
     assert sum(others.values()) < 10, others
 
 
-async def test_scripts_survive_a_flush(pair: tuple[User, User], redis: Redis) -> None:
+async def test_scripts_survive_a_flush(pair: tuple[User, User], redis_bytes: Redis) -> None:
     """SCRIPT FLUSH is not noticed by a sender or a recipient."""
     alice, bob = pair
-    redis.script_flush()
+    redis_bytes.script_flush()
     await alice.deliver(bob, b"hello")
-    redis.script_flush()
+    redis_bytes.script_flush()
     socket = await bob.connect()
     envelope = await socket.envelope()
-    redis.script_flush()
+    redis_bytes.script_flush()
     await socket.ack(envelope)
-    await eventually(lambda: bodies_of(redis, bob) == [])
+    await eventually(lambda: bodies_of(redis_bytes, bob) == [])
 
 
 # What a message is.
@@ -127,13 +120,13 @@ async def test_scripts_survive_a_flush(pair: tuple[User, User], redis: Redis) ->
     ],
 )
 async def test_a_body_without_content_is_refused(
-    pair: tuple[User, User], redis: Redis, body: bytes, error: str
+    pair: tuple[User, User], redis_bytes: Redis, body: bytes, error: str
 ) -> None:
     """No content, or no EncryptedMessage at all, is a 400, and nothing is stored."""
     alice, bob = pair
     answer = await post(alice, bob, body)
     assert (answer.status, answer.error) == (400, error)
-    assert bodies_of(redis, bob) == []
+    assert bodies_of(redis_bytes, bob) == []
 
 
 async def test_any_type_is_relayed(pair: tuple[User, User]) -> None:
@@ -167,12 +160,12 @@ async def test_any_content_type_is_accepted(pair: tuple[User, User], content_typ
     assert (await post(alice, bob, encrypted(b"hi"), Content_Type=content_type)).status == 201
 
 
-async def test_an_unknown_recipient_is_not_found(pair: tuple[User, User], redis: Redis) -> None:
+async def test_an_unknown_recipient_is_not_found(pair: tuple[User, User], redis_bytes: Redis) -> None:
     """And gets no inbox."""
     alice, _ = pair
     answer = await alice.api.call("POST", f"/v1/messages/{NOBODY}", token=alice.token, data=encrypted(b"hi"))
     assert (answer.status, answer.error) == (404, "Recipient not found")
-    assert redis.keys(f"obscura:{{{NOBODY}}}:*") == []
+    assert redis_bytes.keys(f"obscura:{{{NOBODY}}}:*") == []
 
 
 async def test_a_sender_needs_a_token_as_a_recipient_needs_an_id(pair: tuple[User, User]) -> None:
@@ -190,7 +183,7 @@ async def test_a_sender_needs_a_token_as_a_recipient_needs_an_id(pair: tuple[Use
 
 @pytest.mark.parametrize("max_bytes", [1000, 2 * 2**20])
 async def test_a_message_of_exactly_the_limit_is_accepted(
-    start_node: StartNode, connect_api: ConnectApi, redis: Redis, max_bytes: int
+    start_node: StartNode, connect_api: ConnectApi, redis_bytes: Redis, max_bytes: int
 ) -> None:
     """With and without a Content-Length; one byte more is a 413, and nothing of it is stored."""
     api = connect_api(await start_node(max_message_bytes=max_bytes))
@@ -202,7 +195,7 @@ async def test_a_message_of_exactly_the_limit_is_accepted(
     for form in (BytesIO(body + b"\x08"), in_chunks(body + b"\x08")):
         answer = await post(alice, bob, form)
         assert (answer.status, answer.error) == (413, f"The body is over {max_bytes} bytes")
-    assert bodies_of(redis, bob) == [body, body]
+    assert bodies_of(redis_bytes, bob) == [body, body]
 
 
 async def test_a_body_over_the_limit_is_refused_by_its_header(pair: tuple[User, User]) -> None:
@@ -213,30 +206,34 @@ async def test_a_body_over_the_limit_is_refused_by_its_header(pair: tuple[User, 
     assert (answer.status, answer.error) == (413, "The body is over 2097152 bytes")
 
 
-async def test_over_the_count_limit_the_oldest_go(start_node: StartNode, connect_api: ConnectApi, redis: Redis) -> None:
+async def test_over_the_count_limit_the_oldest_go(
+    start_node: StartNode, connect_api: ConnectApi, redis_bytes: Redis
+) -> None:
     """In the same step as the append: no answer ever finds one too many."""
     api = connect_api(await start_node(max_inbox_size=3))
     alice, bob = await api.register(), await api.register()
     for number in range(6):
         await alice.deliver(bob, b"%d" % number)
-        assert redis.xlen(keyspace.inbox(bob.id)) == min(number + 1, 3)
-    assert contents_of(redis, bob) == [b"3", b"4", b"5"]
+        assert redis_bytes.xlen(keyspace.inbox(bob.id)) == min(number + 1, 3)
+    assert contents_of(redis_bytes, bob) == [b"3", b"4", b"5"]
 
 
-async def test_over_the_byte_limit_the_oldest_go(start_node: StartNode, connect_api: ConnectApi, redis: Redis) -> None:
+async def test_over_the_byte_limit_the_oldest_go(
+    start_node: StartNode, connect_api: ConnectApi, redis_bytes: Redis
+) -> None:
     """As many as it takes for the new one, in the same step."""
     api = connect_api(await start_node(max_inbox_bytes=1000, max_message_bytes=1000))
     alice, bob = await api.register(), await api.register()
     for size in (300, 300, 300, 500, 10, 990):
         await alice.deliver(bob, bytes(size))
-        sizes = [len(body) for body in bodies_of(redis, bob)]
+        sizes = [len(body) for body in bodies_of(redis_bytes, bob)]
         assert sum(sizes) <= 1000
-        assert size_of(redis, bob) == sum(sizes)
-    assert [len(content) for content in contents_of(redis, bob)] == [990]
+        assert size_of(redis_bytes, bob) == sum(sizes)
+    assert [len(content) for content in contents_of(redis_bytes, bob)] == [990]
 
 
 async def test_a_full_inbox_keeps_its_newest_in_order_under_concurrent_sends(
-    start_node: StartNode, connect_api: ConnectApi, redis: Redis
+    start_node: StartNode, connect_api: ConnectApi, redis_bytes: Redis
 ) -> None:
     """40 senders at once never push it over its limit, and each one's messages stay in order."""
     api = connect_api(await start_node(max_inbox_size=25))
@@ -246,7 +243,7 @@ async def test_a_full_inbox_keeps_its_newest_in_order_under_concurrent_sends(
         await alice.deliver(bob, *(b"%d %d" % (sender, number) for number in range(5)))
 
     await asyncio.gather(*map(send_in_turn, range(40)))
-    contents = contents_of(redis, bob)
+    contents = contents_of(redis_bytes, bob)
     assert len(contents) == 25
     for sender in range(40):
         own = [content for content in contents if content.startswith(b"%d " % sender)]
@@ -256,17 +253,17 @@ async def test_a_full_inbox_keeps_its_newest_in_order_under_concurrent_sends(
 # Ids and ages.
 
 
-async def test_messages_flow_when_the_clock_went_back(pair: tuple[User, User], redis: Redis) -> None:
+async def test_messages_flow_when_the_clock_went_back(pair: tuple[User, User], redis_bytes: Redis) -> None:
     """Ids go on from the last one ever given, so a socket that is there misses nothing and reads in order."""
     alice, bob = pair
     socket = await bob.connect()
     await alice.deliver(bob, b"before")
     envelopes = [await socket.envelope()]
     future_ms = 2 * envelopes[0].timestamp
-    redis.hset(keyspace.account(bob.id), "inbox_last", f"{future_ms}-3")
+    redis_bytes.hset(keyspace.account(bob.id), "inbox_last", f"{future_ms}-3")
     await alice.deliver(bob, b"one", b"two")
     envelopes += await socket.envelopes(2)
-    redis.delete(keyspace.inbox(bob.id))
+    redis_bytes.delete(keyspace.inbox(bob.id))
     await alice.deliver(bob, b"three")
     envelopes.append(await socket.envelope())
     assert [envelope.message.content for envelope in envelopes] == [b"before", b"one", b"two", b"three"]
@@ -275,36 +272,36 @@ async def test_messages_flow_when_the_clock_went_back(pair: tuple[User, User], r
 
 
 async def test_an_expired_message_is_never_delivered(
-    start_node: StartNode, connect_api: ConnectApi, redis: Redis
+    start_node: StartNode, connect_api: ConnectApi, redis_bytes: Redis
 ) -> None:
     """With a TTL of half a day, what was sent 13 hours ago is gone for a socket, though it lies there still."""
     api = connect_api(await start_node(ttl_days=0.5))
     alice, bob = await api.register(), await api.register()
     past = {b"20 h": 20 * HOUR_MS, b"13 h": 13 * HOUR_MS, b"11 h": 11 * HOUR_MS, b"1 h": HOUR_MS}
-    fill_with_past(redis, bob, alice, past)
+    fill_with_past(redis_bytes, bob, alice, past)
     socket = await bob.connect()
     assert [envelope.message.content for envelope in await socket.envelopes(2)] == [b"11 h", b"1 h"]
-    assert len(bodies_of(redis, bob)) == 4
+    assert len(bodies_of(redis_bytes, bob)) == 4
 
 
 async def test_an_inbox_dies_with_its_last_message(
-    start_node: StartNode, connect_api: ConnectApi, redis: Redis
+    start_node: StartNode, connect_api: ConnectApi, redis_bytes: Redis
 ) -> None:
     """Redis frees it by itself when the TTL of the newest is over; a fractional TTL is taken as it is."""
     api = connect_api(await start_node(ttl_days=0.5))
     alice, bob = await api.register(), await api.register()
     await alice.deliver(bob, b"hello")
-    assert 11 * HOUR_MS < redis.pttl(keyspace.inbox(bob.id)) <= 12 * HOUR_MS
+    assert 11 * HOUR_MS < redis_bytes.pttl(keyspace.inbox(bob.id)) <= 12 * HOUR_MS
 
 
 async def test_messages_of_a_moment_are_gone_after_it(
-    start_node: StartNode, connect_api: ConnectApi, redis: Redis
+    start_node: StartNode, connect_api: ConnectApi, redis_bytes: Redis
 ) -> None:
     """A TTL of 100 ms passes, and the next message has the inbox for itself."""
     api = connect_api(await start_node(ttl_days=0.1 / 86_400))
     alice, bob = await api.register(), await api.register()
     await alice.deliver(bob, b"gone soon")
-    await eventually(lambda: not redis.exists(keyspace.inbox(bob.id)))
+    await eventually(lambda: not redis_bytes.exists(keyspace.inbox(bob.id)))
     socket = await bob.connect()
     await alice.deliver(bob, b"live")
     assert (await socket.envelope()).message.content == b"live"
@@ -313,42 +310,42 @@ async def test_messages_of_a_moment_are_gone_after_it(
 # Sent twice.
 
 
-async def test_an_idempotency_key_makes_a_retry_harmless(pair: tuple[User, User], redis: Redis) -> None:
+async def test_an_idempotency_key_makes_a_retry_harmless(pair: tuple[User, User], redis_bytes: Redis) -> None:
     """The same answer, one message."""
     alice, bob = pair
     for _ in range(3):
         assert (await post(alice, bob, encrypted(b"hi"), Idempotency_Key="a key")).status == 201
-    assert contents_of(redis, bob) == [b"hi"]
-    assert 23 * HOUR_MS < redis.pttl(keyspace.idempotency(bob.id, alice.id, "a key")) <= 24 * HOUR_MS
+    assert contents_of(redis_bytes, bob) == [b"hi"]
+    assert 23 * HOUR_MS < redis_bytes.pttl(keyspace.idempotency(bob.id, alice.id, "a key")) <= 24 * HOUR_MS
 
 
-async def test_without_a_key_two_messages_are_two(pair: tuple[User, User], redis: Redis) -> None:
+async def test_without_a_key_two_messages_are_two(pair: tuple[User, User], redis_bytes: Redis) -> None:
     """Equal bodies are not a repeat."""
     alice, bob = pair
     await alice.deliver(bob, b"hi", b"hi")
-    assert contents_of(redis, bob) == [b"hi", b"hi"]
+    assert contents_of(redis_bytes, bob) == [b"hi", b"hi"]
 
 
-async def test_a_key_used_for_another_body_is_refused(pair: tuple[User, User], redis: Redis) -> None:
+async def test_a_key_used_for_another_body_is_refused(pair: tuple[User, User], redis_bytes: Redis) -> None:
     """422: the client mixed something up, and neither guess would be right."""
     alice, bob = pair
     await post(alice, bob, encrypted(b"hi"), Idempotency_Key="a key")
     answer = await post(alice, bob, encrypted(b"ho"), Idempotency_Key="a key")
     assert (answer.status, answer.error) == (422, "Idempotency-Key was used for another message")
-    assert contents_of(redis, bob) == [b"hi"]
+    assert contents_of(redis_bytes, bob) == [b"hi"]
 
 
-async def test_a_key_is_its_senders_for_one_recipient(pair: tuple[User, User], redis: Redis) -> None:
+async def test_a_key_is_its_senders_for_one_recipient(pair: tuple[User, User], redis_bytes: Redis) -> None:
     """Two senders, or one and two recipients, may use the same one."""
     alice, bob = pair
     carol = await alice.api.register()
     for sender, recipient, content in ((alice, bob, b"1"), (carol, bob, b"2"), (alice, carol, b"3")):
         assert (await post(sender, recipient, encrypted(content), Idempotency_Key="a key")).status == 201
-    assert (contents_of(redis, bob), contents_of(redis, carol)) == ([b"1", b"2"], [b"3"])
+    assert (contents_of(redis_bytes, bob), contents_of(redis_bytes, carol)) == ([b"1", b"2"], [b"3"])
 
 
 @pytest.mark.parametrize("key", ["", "x" * 65, "tab\there", "ümlaut", "\x7f", "💥"], ids=ascii)
-async def test_a_malformed_key_is_refused(pair: tuple[User, User], redis: Redis, key: str) -> None:
+async def test_a_malformed_key_is_refused(pair: tuple[User, User], redis_bytes: Redis, key: str) -> None:
     """Empty, over 64 characters, or not printable ASCII."""
     alice, bob = pair
     head = f"POST /v1/messages/{bob.id} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {alice.token}\r\n"
@@ -356,19 +353,21 @@ async def test_a_malformed_key_is_refused(pair: tuple[User, User], redis: Redis,
     request = f"{head}Idempotency-Key: {key}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
     answer = await exchange(alice.api.port, request)
     assert answer.status == 400
-    assert bodies_of(redis, bob) == []
+    assert bodies_of(redis_bytes, bob) == []
 
 
 @pytest.mark.parametrize("key", ["x", "x" * 64, "{}:*?[a] ", '"\\'])
-async def test_any_printable_key_of_64_characters_will_do(pair: tuple[User, User], redis: Redis, key: str) -> None:
+async def test_any_printable_key_of_64_characters_will_do(
+    pair: tuple[User, User], redis_bytes: Redis, key: str
+) -> None:
     """Also one that means something to Redis."""
     alice, bob = pair
     for _ in range(2):
         assert (await post(alice, bob, encrypted(b"hi"), Idempotency_Key=key)).status == 201
-    assert contents_of(redis, bob) == [b"hi"]
+    assert contents_of(redis_bytes, bob) == [b"hi"]
 
 
-async def test_repeats_at_once_on_two_nodes_store_one(two_apis: tuple[Api, Api], redis: Redis) -> None:
+async def test_repeats_at_once_on_two_nodes_store_one(two_apis: tuple[Api, Api], redis_bytes: Redis) -> None:
     """All get their 201."""
     alice, bob = await two_apis[0].register(), await two_apis[0].register()
     senders = [alice.at(two_apis[number % 2]) for number in range(20)]
@@ -376,7 +375,7 @@ async def test_repeats_at_once_on_two_nodes_store_one(two_apis: tuple[Api, Api],
         *(post(sender, bob, encrypted(b"hi"), Idempotency_Key="a key") for sender in senders)
     )
     assert {answer.status for answer in answers} == {201}
-    assert contents_of(redis, bob) == [b"hi"]
+    assert contents_of(redis_bytes, bob) == [b"hi"]
 
 
 # Redis away.
@@ -427,13 +426,13 @@ async def test_a_full_redis_refuses_to_store_but_not_to_free(
     """At maxmemory a send is a 503; acks still work, the inbox stays true to its size, and all goes on afterwards."""
     alice, bob = fragile
     await alice.deliver(bob, b"one", b"two")
-    with Redis(unix_socket_path=str(own_redis.path)) as redis:
-        redis.config_set("maxmemory", 1)
+    with Redis(unix_socket_path=str(own_redis.path)) as redis_bytes:
+        redis_bytes.config_set("maxmemory", 1)
         assert is_refusal(await alice.send(bob, b"three"))
         socket = await bob.connect()
         await socket.ack((await socket.envelopes(2))[0])
-        await eventually(lambda: contents_of(redis, bob) == [b"two"])
-        assert size_of(redis, bob) == len(encrypted(b"two"))
-        redis.config_set("maxmemory", 0)
+        await eventually(lambda: contents_of(redis_bytes, bob) == [b"two"])
+        assert size_of(redis_bytes, bob) == len(encrypted(b"two"))
+        redis_bytes.config_set("maxmemory", 0)
     await alice.deliver(bob, b"four")
     assert (await socket.envelope()).message.content == b"four"

@@ -2,7 +2,7 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -28,12 +28,6 @@ from tests.support.waiting import eventually
 RACE_WINDOW_MS = 10_000
 ACCESS_TTL_SECS = 900
 REFRESH_TTL_SECS = 30 * 86_400
-
-
-@pytest.fixture
-def redis(redis_server: RedisServer) -> Iterator["Redis"]:
-    with redis_server.client as client:
-        yield client
 
 
 @pytest.fixture

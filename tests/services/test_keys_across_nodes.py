@@ -1,26 +1,16 @@
 """What must hold of keys when two nodes serve them at the same time."""
 
 import asyncio
-from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
-import pytest
 from redis import Redis
 
 from obscura.client.device_keys import Device, one_time_keys
 from obscura.crypto.curve import PublicKey, Signature, verify
 from obscura.store import keyspace
 from tests.support.client import Api, User
-from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
-
-
-@pytest.fixture
-def redis(redis_server: RedisServer) -> Iterator[Redis]:
-    """The Redis of both nodes, in bytes."""
-    with Redis(unix_socket_path=str(redis_server.path)) as client:
-        yield client
 
 
 def is_signed_by_its_own_identity(bundle: dict[str, Any]) -> bool:
@@ -59,7 +49,7 @@ async def test_more_fetches_than_keys_hand_out_each_key_once(two_apis: tuple[Api
     assert (len(handed_out), len(set(handed_out))) == (100, 100)
 
 
-async def test_refills_during_fetches_lose_no_key(two_apis: tuple[Api, Api], redis: Redis) -> None:
+async def test_refills_during_fetches_lose_no_key(two_apis: tuple[Api, Api], redis_bytes: Redis) -> None:
     """Refills full of duplicates add what is new, and the count is what was kept minus what was handed out."""
     old = one_time_keys(1, 60)
     user = await two_apis[0].register(oneTimePreKeys=old)
@@ -73,7 +63,7 @@ async def test_refills_during_fetches_lose_no_key(two_apis: tuple[Api, Api], red
     bundles, _ = await asyncio.gather(fetch(two_apis, user, 35), refill_in_turn())
     handed_out = one_time(bundles)
     assert sorted(handed_out) == sorted(key["publicKey"] for key in old[:35])
-    assert redis.zcard(keyspace.one_time_order(user.id)) == 60 + 20 - 35
+    assert redis_bytes.zcard(keyspace.one_time_order(user.id)) == 60 + 20 - 35
     rest = one_time(await fetch(two_apis, user, 50))
     assert sorted(rest) == sorted(key["publicKey"] for key in [*old[35:], *chain(*new)])
 
@@ -157,7 +147,7 @@ async def test_takeovers_at_once_by_one_session_leave_one_whole(two_apis: tuple[
         assert sorted(one_time(bundles)) == sorted(key["publicKey"] for key in left["oneTimePreKeys"])
 
 
-async def test_a_login_during_a_takeover_is_ended_or_lives(two_apis: tuple[Api, Api], redis: Redis) -> None:
+async def test_a_login_during_a_takeover_is_ended_or_lives(two_apis: tuple[Api, Api], redis_bytes: Redis) -> None:
     """Never half: a token is accepted exactly if its session is in Redis, and nobody ends the caller's own."""
     user = await two_apis[0].register(pre_keys=0)
     for _ in range(5):
@@ -166,7 +156,7 @@ async def test_a_login_during_a_takeover_is_ended_or_lives(two_apis: tuple[Api, 
         )
         assert {answer.status for answer in answers} <= {200, 503}  # 503: others kept changing the account
         newcomer = User(two_apis[1], user.name, user.device, login.json["token"], login.json["refreshToken"])
-        if redis.exists(keyspace.session(user.id, newcomer.session_id)):
+        if redis_bytes.exists(keyspace.session(user.id, newcomer.session_id)):
             assert not await _is_over(newcomer)
         else:
             await eventually(lambda newcomer=newcomer: _is_over(newcomer))
@@ -183,12 +173,12 @@ async def test_a_takeover_ends_other_sessions_on_every_node(two_apis: tuple[Api,
         assert not await _is_over(user.at(api))
 
 
-async def test_sends_that_race_a_takeover_come_before_or_after(two_apis: tuple[Api, Api], redis: Redis) -> None:
+async def test_sends_that_race_a_takeover_come_before_or_after(two_apis: tuple[Api, Api], redis_bytes: Redis) -> None:
     """What was stored before is gone, what was stored after is there, whole and in order."""
     alice, bob = await two_apis[0].register(), await two_apis[1].register(pre_keys=0)
     positions = []
     for _ in range(4):
-        with redis.pubsub(ignore_subscribe_messages=True) as events:
+        with redis_bytes.pubsub(ignore_subscribe_messages=True) as events:
             events.subscribe(keyspace.events(bob.id))
             answer, *_ = await asyncio.gather(
                 bob.upload(Device().takeover(1, [])), *(_send_in_turn(alice.at(api), bob, 15) for api in two_apis * 4)
@@ -196,9 +186,9 @@ async def test_sends_that_race_a_takeover_come_before_or_after(two_apis: tuple[A
             assert answer.status == 200
             order = _entries_and_takeovers(events, 8 * 15 + 1)
         positions.append(order.index(b"takeover"))
-        inbox = redis.xrange(keyspace.inbox(bob.id))
+        inbox = redis_bytes.xrange(keyspace.inbox(bob.id))
         assert [entry_id for entry_id, _ in inbox] == order[positions[-1] + 1 :]
-        assert int(redis.hget(keyspace.account(bob.id), "inbox_bytes")) == sum(
+        assert int(redis_bytes.hget(keyspace.account(bob.id), "inbox_bytes")) == sum(
             len(entry[b"body"]) for _, entry in inbox
         )
     assert any(0 < position < 8 * 15 for position in positions), positions

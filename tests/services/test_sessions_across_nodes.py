@@ -2,7 +2,7 @@ import asyncio
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from uuid import UUID
 
 import pytest
@@ -21,12 +21,6 @@ from tests.support.waiting import eventually
 
 NEXT_SECRET = "the secret that is to follow that of the tests"
 RACE_WINDOW_MS = 10_000
-
-
-@pytest.fixture
-def redis(redis_server: RedisServer) -> Iterator["Redis"]:
-    with redis_server.client as client:
-        yield client
 
 
 @pytest.fixture
