@@ -55,9 +55,9 @@ def make_api_server(settings: Settings, services: ApiServices, tracing: Tracing 
     server.app[messages.MESSAGES] = services.messages
     server.app[messages.MAX_MESSAGE_BYTES] = settings.max_message_bytes
     server.app[gateway.GATEWAY] = services.gateway
-    _limit(server, settings, services)
-    if settings.cors_origins:
+    if settings.cors_origins:  # before the limits: a preflight costs nothing
         Cors(settings.cors_origins, API_ROUTES).install(server.app)
+    _limit(server, settings, services)
     return server
 
 
@@ -74,7 +74,7 @@ def make_management_server(
 
 
 def _limit(server: HttpServer, settings: Settings, services: ApiServices) -> None:
-    """Count the requests of each client. Comes before CORS: a page is to be able to read a refusal."""
+    """Count the requests of each client."""
     client_of = server.app[CLIENT_OF] = ClientAddresses(settings.trusted_proxies).of
     standard = LocalTokenBuckets(limits.STANDARD.config(settings))
     RateLimits(standard.take, services.count_auth_request, API_ROUTES).install(server.app)

@@ -1,14 +1,17 @@
 """Web clients: pages of listed origins may read everything, pages of others nothing, and all others notice nothing."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import aiohttp
 import pytest
 
 from obscura.node.node import Node
+from obscura.settings.model import SETTINGS
 from tests.conftest import StartNode
 from tests.support.client import Answer, Api
-from tests.support.limits import forwarded_for
+from tests.support.limits import forwarded_for, is_refused, new_address
 from tests.support.outages import killed
 from tests.support.redis import RedisServer
 
@@ -24,9 +27,11 @@ async def web_api(start_node: StartNode, connect_api: Callable[[Node], Api]) -> 
     return connect_api(await start_node(cors_origins=ORIGINS))
 
 
-async def preflight(api: Api, path: str, method: str, origin: str = LISTED) -> Answer:
-    headers = {"Origin": origin, "Access-Control-Request-Method": method}
-    return await api.call("OPTIONS", path, headers=headers | {"Access-Control-Request-Headers": "authorization"})
+async def preflight(
+    api: Api, path: str, method: str, origin: str = LISTED, headers: Mapping[str, str] = MappingProxyType({})
+) -> Answer:
+    asked = {"Origin": origin, "Access-Control-Request-Method": method, **headers}
+    return await api.call("OPTIONS", path, headers=asked | {"Access-Control-Request-Headers": "authorization"})
 
 
 def cors_headers(answer: Answer) -> set[str]:
@@ -98,6 +103,53 @@ async def test_a_page_can_read_a_429(start_node: StartNode, connect_api: Callabl
     assert [(answer.status, may_read(answer)) for answer in answers] == [(404, True), (429, True)]
 
 
+async def test_preflights_are_never_refused_for_limits(
+    start_node: StartNode, connect_api: Callable[[Node], Api]
+) -> None:
+    """A browser asks before each request of a page: that costs no token, and needs none."""
+    api = connect_api(await start_node(cors_origins=ORIGINS, rate_limit_per_second=0.01, rate_limit_burst=1))
+    headers = forwarded_for(new_address())
+    asked = [preflight(api, "/v1/attachments", "POST", headers=headers) for _ in range(30)]
+    assert [answer.status for answer in await asyncio.gather(*asked)] == [204] * 30
+    seen = [await api.call("GET", "/openapi.yaml", headers=headers | {"Origin": LISTED}) for _ in range(2)]
+    assert (seen[0].status, is_refused(seen[1]), may_read(seen[1])) == (200, True, True)
+    assert "Retry-After" in seen[1].headers["Access-Control-Expose-Headers"]
+    assert (await preflight(api, "/nothing", "GET", headers=headers)).status == 404
+
+
+async def test_what_is_no_preflight_of_a_listed_origin_is_limited(
+    start_node: StartNode, connect_api: Callable[[Node], Api]
+) -> None:
+    """Nobody else gets past the limits by asking with OPTIONS."""
+    api = connect_api(await start_node(cors_origins=ORIGINS, rate_limit_per_second=0.01, rate_limit_burst=1))
+    for asked in ({"Origin": LISTED}, {"Origin": OTHER, "Access-Control-Request-Method": "GET"}, {}):
+        headers = asked | forwarded_for(new_address())
+        answers = [await api.call("OPTIONS", "/v1/users", headers=headers) for _ in range(2)]
+        assert [answer.status for answer in answers] == [405, 429]
+
+
+async def test_a_page_shows_an_album_with_the_limits_that_the_server_comes_with(
+    start_node: StartNode, connect_api: Callable[[Node], Api]
+) -> None:
+    """Of 25 photos none is broken: each is asked for after its preflight, and again when a readable 429 says to."""
+    limits = {name: SETTINGS[name].default for name in ("rate_limit_per_second", "rate_limit_burst")}
+    api = connect_api(await start_node(cors_origins=ORIGINS, **limits))
+    headers = forwarded_for(new_address())
+
+    async def photo() -> bytes:
+        while True:
+            asked = await preflight(api, "/v1/attachments/x", "GET", headers=headers)
+            assert asked.status == 204, "to a page this is a failure of the network"
+            answer = await api.call("GET", "/openapi.yaml", headers=headers | {"Origin": LISTED})
+            assert may_read(answer)
+            if not is_refused(answer):
+                return answer.body
+            await asyncio.sleep(int(answer.headers["Retry-After"]))
+
+    async with asyncio.timeout(20):
+        assert all(await asyncio.gather(*(photo() for _ in range(25))))
+
+
 async def test_a_page_can_read_a_503(
     own_redis: RedisServer, start_node: StartNode, connect_api: Callable[[Node], Api]
 ) -> None:
@@ -164,6 +216,33 @@ async def test_a_socket_is_for_listed_origins_and_for_who_has_none(
     """Browsers let any page open a socket, so the server looks; clients that are no browser send no Origin."""
     user = await web_api.register()
     assert await handshake_status(web_api, user.token, headers) == status
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "status"),
+    [
+        ("http://relay.example:3000", "relay.example:3000", 101),
+        ("https://Relay.Example", "relay.example", 101),  # React Native, of a proxy's port
+        ("https://relay.example:443", "relay.example", 101),  # SocketRocket writes the port always
+        ("http://relay.example", "relay.example:80", 101),
+        ("wss://relay.example", "relay.example:443", 101),
+        ("http://[::1]:3000", "[::1]:3000", 101),
+        ("http://relay.example:3001", "relay.example:3000", 403),
+        ("http://relay.example", "relay.example:3000", 403),
+        ("https://relay.example", "relay.example:80", 403),
+        ("http://relay.example.evil.example", "relay.example", 403),
+        ("http://evil.example@relay.example", "relay.example", 403),
+        ("http://relay.example/", "relay.example", 403),
+        ("ftp://relay.example", "relay.example", 403),
+        (f"http://relay.example:{'9' * 5000}", "relay.example", 403),
+        ("null", "null", 403),
+        ("http://", "relay.example", 403),
+    ],
+)
+async def test_a_socket_is_for_the_servers_own_origin_too(web_api: Api, origin: str, host: str, status: int) -> None:
+    """Some libraries for apps make it up; a page of it would be the server's own."""
+    user = await web_api.register()
+    assert await handshake_status(web_api, user.token, {"Origin": origin, "Host": host}) == status
 
 
 async def test_without_listed_origins_a_socket_is_for_all(api: Api) -> None:
