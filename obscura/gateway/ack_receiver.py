@@ -1,5 +1,6 @@
 """The acks of one socket: which count, and what becomes of them."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from obscura.gateway.delivery import Delivery
@@ -21,11 +22,15 @@ class AckReceiver:
         self._acks = context.acks
         self._max_unwritten = context.options.max_unwritten_acks
 
-    def receive(self, frame: bytes) -> bool:
-        """Take a binary frame. False: more acks wait to be written than an inbox can hold, so `flush` comes first."""
+    def named_in(self, frame: bytes) -> Sequence[bytes]:
+        """The ids of what a binary frame acks, for `receive`: none or thousands, known or not."""
         message_ids = self._format.acked(frame)
         if not message_ids:
             FRAMES_IGNORED.labels("no ack").inc()
+        return message_ids
+
+    def receive(self, message_ids: Sequence[bytes]) -> bool:
+        """Take acks. False: more of them wait to be written than an inbox can hold, so `flush` comes first."""
         in_flight = self._delivery.in_flight
         find = in_flight.peek if self._delivery.is_rereading else in_flight.pop
         waiting = 0

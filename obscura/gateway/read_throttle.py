@@ -1,4 +1,7 @@
-"""How fast one socket's frames are read: no faster than its client can have anything to say."""
+"""How fast one socket is read: no faster than its client can have anything to say.
+
+What is counted are acks, however many came in a frame, and frames without any.
+"""
 
 _PER_SEC = 1000.0
 
@@ -10,7 +13,7 @@ class ReadThrottle:
     one socket that is flooded takes as much of the node as hundreds that are used.
 
     Args:
-        most: Frames that may come at once, whatever was sent before: as many as an inbox can hold
+        most: How many may come at once, whatever was sent before: as many as an inbox can hold
             acks, since those may be of envelopes that came on an earlier socket.
         now: By the clock that all calls share, in seconds.
     """
@@ -21,13 +24,13 @@ class ReadThrottle:
         self._most = self._left = float(most)
         self._seen_at = now
 
-    def allow(self, frames: int) -> None:
+    def allow(self, envelopes: int) -> None:
         """So many envelopes were sent to the client: as many acks may come back."""
-        self._left = min(self._most, self._left + frames)
+        self._left = min(self._most, self._left + envelopes)
 
-    def pause_secs(self, frames: int, now: float) -> float:
-        """Count frames that were read; returns how long to read no more."""
+    def pause_secs(self, read: int, now: float) -> float:
+        """Count what was read; returns how long to read no more."""
         allowed = self._left + (now - self._seen_at) * _PER_SEC
-        self._left = min(self._most, allowed) - frames
+        self._left = min(self._most, allowed) - read
         self._seen_at = now
         return max(0.0, -self._left / _PER_SEC)

@@ -1,6 +1,7 @@
 """The frames of one socket's peer, until its last."""
 
 import asyncio
+from collections.abc import Sequence
 
 from aiohttp import WSMessage, WSMsgType, web
 
@@ -11,7 +12,7 @@ from obscura.gateway.read_throttle import ReadThrottle
 from obscura.gateway.socket_writer import SocketWriter
 from obscura.observability.metrics.gateway import FRAMES_IGNORED, READS_PAUSED
 
-_FRAMES_PER_TURN = 64  # then the other sockets get theirs
+_PER_TURN = 64  # acks, and frames without any; then the other sockets get their turn
 _RETRY_SECS = 0.5  # while Redis is away
 
 
@@ -41,8 +42,12 @@ class Reader:
         while True:
             frame = await websocket.receive()
             self._heartbeat.heard_at = self._loop.time()
+            turn += 1
             if frame.type is WSMsgType.BINARY:
-                if not self._acks.receive(frame.data):
+                message_ids = self._acks.named_in(frame.data)
+                if len(message_ids) > 1:
+                    await self._receive_list(message_ids)
+                elif not self._acks.receive(message_ids):
                     await self._write_acks()
             elif frame.type is WSMsgType.PING:
                 if self._closing.may_send:
@@ -51,14 +56,23 @@ class Reader:
                 FRAMES_IGNORED.labels("text").inc()
             elif frame.type is not WSMsgType.PONG:
                 return frame
-            turn += 1
-            if turn % _FRAMES_PER_TURN == 0:
-                await self._give_way()
+            if turn >= _PER_TURN:
+                turn = 0
+                await self._give_way(_PER_TURN)
 
-    async def _give_way(self) -> None:
-        if pause_secs := self._throttle.pause_secs(_FRAMES_PER_TURN, self._loop.time()):
+    async def _receive_list(self, message_ids: Sequence[bytes]) -> None:
+        """Take the acks of one frame: as slowly, and no more at a time, than if each had come in a frame of its own."""
+        for first in range(0, len(message_ids), _PER_TURN):
+            portion = message_ids[first : first + _PER_TURN]
+            if not self._acks.receive(portion):
+                await self._write_acks()
+            await self._give_way(len(portion))
+
+    async def _give_way(self, count: int) -> None:
+        if pause_secs := self._throttle.pause_secs(count, self._loop.time()):
             READS_PAUSED.inc()
         await asyncio.sleep(pause_secs)
+        self._heartbeat.heard_at = self._loop.time()  # it is not the peer who is silent
 
     async def _write_acks(self) -> None:
         """Read no further: there are more acks than an inbox can hold. Redis is slow or the ids are made up."""

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18obscura/v1/obscura.proto\x12\nobscura.v1\"\xa0\x01\n\x0eWebSocketFrame\x12(\n\x08\x65nvelope\x18\n \x01(\x0b\x32\x14.obscura.v1.EnvelopeH\x00\x12%\n\x03\x61\x63k\x18\x0b \x01(\x0b\x32\x16.obscura.v1.AckMessageH\x00\x12\x32\n\x0epre_key_status\x18\x0c \x01(\x0b\x32\x18.obscura.v1.PreKeyStatusH\x00\x42\t\n\x07payload\"p\n\x08\x45nvelope\x12\n\n\x02id\x18\x01 \x01(\t\x12\x16\n\x0esource_user_id\x18\x02 \x01(\t\x12\x11\n\ttimestamp\x18\x03 \x01(\x04\x12-\n\x07message\x18\x04 \x01(\x0b\x32\x1c.obscura.v1.EncryptedMessage\" \n\nAckMessage\x12\x12\n\nmessage_id\x18\x01 \x01(\t\"E\n\x0cPreKeyStatus\x12\x1e\n\x16one_time_pre_key_count\x18\x01 \x01(\x05\x12\x15\n\rmin_threshold\x18\x02 \x01(\x05\"\xa7\x01\n\x10\x45ncryptedMessage\x12/\n\x04type\x18\x01 \x01(\x0e\x32!.obscura.v1.EncryptedMessage.Type\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"Q\n\x04Type\x12\x14\n\x10TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13TYPE_PREKEY_MESSAGE\x10\x01\x12\x1a\n\x16TYPE_ENCRYPTED_MESSAGE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18obscura/v1/obscura.proto\x12\nobscura.v1\"\xa0\x01\n\x0eWebSocketFrame\x12(\n\x08\x65nvelope\x18\n \x01(\x0b\x32\x14.obscura.v1.EnvelopeH\x00\x12%\n\x03\x61\x63k\x18\x0b \x01(\x0b\x32\x16.obscura.v1.AckMessageH\x00\x12\x32\n\x0epre_key_status\x18\x0c \x01(\x0b\x32\x18.obscura.v1.PreKeyStatusH\x00\x42\t\n\x07payload\"p\n\x08\x45nvelope\x12\n\n\x02id\x18\x01 \x01(\t\x12\x16\n\x0esource_user_id\x18\x02 \x01(\t\x12\x11\n\ttimestamp\x18\x03 \x01(\x04\x12-\n\x07message\x18\x04 \x01(\x0b\x32\x1c.obscura.v1.EncryptedMessage\"5\n\nAckMessage\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x13\n\x0bmessage_ids\x18\x02 \x03(\t\"E\n\x0cPreKeyStatus\x12\x1e\n\x16one_time_pre_key_count\x18\x01 \x01(\x05\x12\x15\n\rmin_threshold\x18\x02 \x01(\x05\"\xa7\x01\n\x10\x45ncryptedMessage\x12/\n\x04type\x18\x01 \x01(\x0e\x32!.obscura.v1.EncryptedMessage.Type\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"Q\n\x04Type\x12\x14\n\x10TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13TYPE_PREKEY_MESSAGE\x10\x01\x12\x1a\n\x16TYPE_ENCRYPTED_MESSAGE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,11 +36,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENVELOPE']._serialized_start=203
   _globals['_ENVELOPE']._serialized_end=315
   _globals['_ACKMESSAGE']._serialized_start=317
-  _globals['_ACKMESSAGE']._serialized_end=349
-  _globals['_PREKEYSTATUS']._serialized_start=351
-  _globals['_PREKEYSTATUS']._serialized_end=420
-  _globals['_ENCRYPTEDMESSAGE']._serialized_start=423
-  _globals['_ENCRYPTEDMESSAGE']._serialized_end=590
-  _globals['_ENCRYPTEDMESSAGE_TYPE']._serialized_start=509
-  _globals['_ENCRYPTEDMESSAGE_TYPE']._serialized_end=590
+  _globals['_ACKMESSAGE']._serialized_end=370
+  _globals['_PREKEYSTATUS']._serialized_start=372
+  _globals['_PREKEYSTATUS']._serialized_end=441
+  _globals['_ENCRYPTEDMESSAGE']._serialized_start=444
+  _globals['_ENCRYPTEDMESSAGE']._serialized_end=611
+  _globals['_ENCRYPTEDMESSAGE_TYPE']._serialized_start=530
+  _globals['_ENCRYPTEDMESSAGE_TYPE']._serialized_end=611
 # @@protoc_insertion_point(module_scope)

@@ -1,7 +1,8 @@
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -29,10 +30,12 @@ class Envelope(_message.Message):
     def __init__(self, id: _Optional[str] = ..., source_user_id: _Optional[str] = ..., timestamp: _Optional[int] = ..., message: _Optional[_Union[EncryptedMessage, _Mapping]] = ...) -> None: ...
 
 class AckMessage(_message.Message):
-    __slots__ = ("message_id",)
+    __slots__ = ("message_id", "message_ids")
     MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_IDS_FIELD_NUMBER: _ClassVar[int]
     message_id: str
-    def __init__(self, message_id: _Optional[str] = ...) -> None: ...
+    message_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, message_id: _Optional[str] = ..., message_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PreKeyStatus(_message.Message):
     __slots__ = ("one_time_pre_key_count", "min_threshold")

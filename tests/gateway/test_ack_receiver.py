@@ -45,7 +45,10 @@ class Peer:
         self.receiver = AckReceiver(ADDRESS, self.frames, delivery, context)
 
     def ack(self, number: int) -> bool:
-        return self.receiver.receive(ack_frame(self.frames.message_id(entry(number)).decode()))
+        return self.receive(ack_frame(self.frames.message_id(entry(number)).decode()))
+
+    def receive(self, frame: bytes) -> bool:
+        return self.receiver.receive(self.receiver.named_in(frame))
 
 
 @pytest.fixture
@@ -83,13 +86,22 @@ def test_what_is_acked_stays_known_while_the_inbox_is_read_again(peer: Peer) -> 
     assert peer.frames.message_id(entry(1)) in peer.delivery.in_flight
 
 
+def test_every_id_of_a_list_is_an_ack(peer: Peer) -> None:
+    """And what is foreign among them is counted, and spoils nothing."""
+    before = ignored("foreign id")
+    ids = [peer.frames.message_id(entry(number)).decode() for number in (1, 2)]
+    assert peer.receive(ack_frame("", ids[0], "no id", ids[1]))
+    assert peer.acks.added == [(entry(1), 100), (entry(2), 200)]
+    assert ignored("foreign id") == before + 1
+
+
 @pytest.mark.parametrize(
     "message_id", [MessageIds(uuid4()).encode(entry(1)).decode(), "no id", ""], ids=["other", "none", "empty"]
 )
 def test_an_ack_of_another_inbox_is_ignored(peer: Peer, message_id: str) -> None:
     """Or of no message at all."""
     before = ignored("foreign id")
-    assert peer.receiver.receive(ack_frame(message_id))
+    assert peer.receive(ack_frame(message_id))
     assert peer.acks.added == []
     assert ignored("foreign id") == before + 1
 
@@ -98,7 +110,7 @@ def test_an_ack_of_another_inbox_is_ignored(peer: Peer, message_id: str) -> None
 def test_what_is_no_ack_is_ignored(peer: Peer, frame: bytes) -> None:
     """And counted as such."""
     before = ignored("no ack")
-    assert peer.receiver.receive(frame)
+    assert peer.receive(frame)
     assert peer.acks.added == []
     assert ignored("no ack") == before + 1
 

@@ -12,7 +12,7 @@ from tests.support.client import Api, ack_frame, encrypted
 from tests.support.inbox import contents_of, size_of
 from tests.support.inspection import inbox_of, uuid_of
 from tests.support.proxy import Proxy
-from tests.support.raw_socket import BINARY, PING, PONG
+from tests.support.raw_socket import BINARY, CLOSE, PING, PONG
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
@@ -62,6 +62,28 @@ async def test_every_kind_of_ack_takes_its_bytes_off(api: Api, redis_server: Red
     with Redis(unix_socket_path=str(redis_server.path)) as redis:
         await eventually(lambda: contents_of(redis, bob) == [b"kept"])
         assert size_of(redis, bob) == len(encrypted(b"kept"))
+
+
+@pytest.mark.parametrize("is_first_named_apart", [True, False])
+async def test_envelopes_acked_by_list_come_once(api: Api, is_first_named_apart: bool) -> None:
+    """Sixty envelopes are sixty deliveries, however often the client connects after it acked them ten at a time."""
+    alice, bob = await api.register(), await api.register()
+    await alice.deliver(bob, *[b"%d" % number for number in range(60)])
+    socket = await raw(bob)
+    ids = [envelope.id for envelope in await socket.envelopes(60)]
+    for first in range(0, 60, 10):
+        batch = ids[first : first + 10]
+        await socket.send(BINARY, ack_frame(*batch) if is_first_named_apart else ack_frame("", *batch))
+    deliveries = 60
+    for _ in range(5):
+        await socket.send(CLOSE)
+        await socket.frames_until(CLOSE)
+        socket = await raw(bob)
+        await socket.send(PING)
+        deliveries += len(await socket.frames_until(PONG)) - 1
+    await socket.send(CLOSE)
+    await open_after(await bob.connect(), alice, bob)
+    assert deliveries == 60
 
 
 async def test_acks_are_written_by_count(

@@ -78,6 +78,21 @@ def test_an_ack_frame_gives_its_message_id() -> None:
 
 
 @pytest.mark.parametrize(
+    ("ack", "ids"),
+    [
+        (AckMessage(message_ids=["one"]), (b"one",)),
+        (AckMessage(message_ids=["A" * 36]), (b"a" * 36,)),
+        (AckMessage(message_ids=["one", "", "three"]), (b"one", b"", b"three")),
+        (AckMessage(message_id="first", message_ids=["second", "third"]), (b"first", b"second", b"third")),
+        (AckMessage(), (b"",)),
+    ],
+)
+def test_an_ack_frame_gives_all_its_message_ids(ack: AckMessage, ids: tuple[bytes, ...]) -> None:
+    """Clients from 0.3.10 on ack by list, with or without the field of one id."""
+    assert Frames03.acked(WebSocketFrame(ack=ack).SerializeToString()) == ids
+
+
+@pytest.mark.parametrize(
     "frame",
     [
         b"",

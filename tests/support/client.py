@@ -23,8 +23,8 @@ def encrypted(content: bytes, kind: int = 2) -> bytes:
     return EncryptedMessage(type=kind, content=content).SerializeToString()
 
 
-def ack_frame(message_id: str) -> bytes:
-    return WebSocketFrame(ack=AckMessage(message_id=message_id)).SerializeToString()
+def ack_frame(message_id: str, *others: str) -> bytes:
+    return WebSocketFrame(ack=AckMessage(message_id=message_id, message_ids=others)).SerializeToString()
 
 
 @dataclass

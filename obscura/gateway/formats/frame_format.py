@@ -32,7 +32,7 @@ class FrameFormat(Protocol):
         """That so many one-time pre-keys are left, fewer than there should be."""
 
     def acked(self, frame: bytes) -> Sequence[bytes]:
-        """The message ids of an ack, in the spelling of `message_id`; none for another payload or garbage."""
+        """All message ids of an ack, in the spelling of `message_id`; none for another payload or garbage."""
 
 
 MakeFormat = Callable[[UUID], FrameFormat]  # of the address whose inbox it is

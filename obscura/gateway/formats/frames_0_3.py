@@ -1,4 +1,4 @@
-"""The frames of API 0.3.9: one envelope each, ids in the text of a UUID, one message an ack.
+"""The frames of API 0.3.9: one envelope each, ids in the text of a UUID, an ack of one message or of many.
 
 An envelope is assembled by hand around the sender's bytes rather than parsed and
 serialised again: unknown fields of the message reach the recipient untouched, and
@@ -23,7 +23,9 @@ _ENVELOPE_IDS_SIZE = 2 * (2 + 36)
 _TAG_ENVELOPE_TIMESTAMP = b"\x18"  # field 3, varint
 _TAG_ENVELOPE_MESSAGE = b"\x22"  # field 4, length-delimited
 
-_ACK_HEAD = b"\x5a\x26\x0a\x24"  # field 11 of 38 bytes: field 1 of 36, the text of a UUID
+# Field 11 of 38 bytes: field 1 or a single field 2, of 36 bytes, the text of a UUID.
+_ACK_HEADS = (b"\x5a\x26\x0a\x24", b"\x5a\x26\x12\x24")
+_ACK_HEAD_SIZE = 4
 _ACK_SIZE = 40
 
 
@@ -40,13 +42,18 @@ class Frames03:
 
     @staticmethod
     def acked(frame: bytes) -> Sequence[bytes]:
-        if len(frame) == _ACK_SIZE and frame.startswith(_ACK_HEAD) and frame.isascii():  # as every encoder writes it
-            return (frame[len(_ACK_HEAD) :].lower(),)
+        if len(frame) == _ACK_SIZE and frame.startswith(_ACK_HEADS) and frame.isascii():  # as every encoder writes it
+            return (frame[_ACK_HEAD_SIZE:].lower(),)
         try:
             parsed = WebSocketFrame.FromString(frame)
         except DecodeError:
             return ()
-        return (parsed.ack.message_id.encode().lower(),) if parsed.HasField("ack") else ()
+        if not parsed.HasField("ack"):
+            return ()
+        one, several = parsed.ack.message_id, parsed.ack.message_ids
+        # The one that is not set is no id, unless there is no other.
+        named = [one, *several] if one or not several else several
+        return tuple([message_id.encode().lower() for message_id in named])
 
     @staticmethod
     def envelope(message_id: bytes, sender: bytes, timestamp_ms: int, body: bytes) -> bytes:

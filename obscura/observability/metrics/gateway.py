@@ -39,12 +39,13 @@ FRAMES_IGNORED = GATEWAY.counter(
     "obscura_gateway_frames_ignored",
     "Frames from clients that meant nothing.",
     {"reason": ("text", "no ack", "foreign id")},
+    detail="`foreign id` counts ids, of which a frame may have many.",
     watch="a client at fault",
 )
 READS_PAUSED = GATEWAY.counter(
     "obscura_gateway_reads_paused",
     "Pauses in reading sockets that flood the node.",
-    detail="Their clients send far more frames than they were sent envelopes.",
+    detail="Their clients send far more acks or other frames than they were sent envelopes.",
     watch="a client at fault, or an attack; other clients do not notice",
 )
 
