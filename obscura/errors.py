@@ -4,7 +4,7 @@ ObscuraError
     RequestError                   the client's doing: a 4xx with one public sentence
         BadRequest 400
             BrokenRule             the request is well formed, and breaks a rule of the domain:
-                TooManyPreKeys · WrongPreKeySignature · SignedPreKeyNotNewer
+                TooManyPreKeys · WrongPreKeySignature · SignedPreKeyNotNewer · SignedPreKeyReused
                 RegistrationIdMissing · MalformedIdempotencyKey
         Unauthorized 401
         Forbidden 403
@@ -69,6 +69,10 @@ class WrongPreKeySignature(BrokenRule):
 
 class SignedPreKeyNotNewer(BrokenRule):
     """The id of the signed pre-key is not greater than that of the stored one."""
+
+
+class SignedPreKeyReused(BrokenRule):
+    """The signed pre-key is the stored one under another id."""
 
 
 class RegistrationIdMissing(BrokenRule):

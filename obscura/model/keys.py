@@ -14,6 +14,14 @@ class SignedPreKey:
 
 
 @dataclass(frozen=True, slots=True)
+class ResentPreKey:
+    """A signed pre-key without its signature, as clients send the one again that is stored."""
+
+    key_id: int
+    public_key: PublicKey
+
+
+@dataclass(frozen=True, slots=True)
 class OneTimePreKey:
     key_id: int
     public_key: PublicKey
@@ -38,7 +46,7 @@ class KeyUpload:
 
     identity: PublicKey | None
     registration_id: int | None
-    signed: SignedPreKey
+    signed: SignedPreKey | ResentPreKey
     one_time: Sequence[OneTimePreKey]
 
 

@@ -10,12 +10,13 @@ from obscura.errors import (
     NotFound,
     RegistrationIdMissing,
     SignedPreKeyNotNewer,
+    SignedPreKeyReused,
     TooManyPreKeys,
     Unauthorized,
     Unavailable,
     WrongPreKeySignature,
 )
-from obscura.model.keys import Bundle, DeviceKeys, KeyUpload, SignedPreKey
+from obscura.model.keys import Bundle, DeviceKeys, KeyUpload, ResentPreKey, SignedPreKey
 from obscura.observability.metrics.accounts import (
     KEY_UPLOADS_RESTARTED,
     PRE_KEYS_EXHAUSTED,
@@ -104,6 +105,9 @@ class Keys:
     async def upload(self, claims: AccessClaims, upload: KeyUpload) -> None:
         """Refill the caller's keys, or take the account over if the identity is a new one.
 
+        The stored signed pre-key sent again, with or without its signature, stays if one-time keys come
+        with it: no published client makes a new one for a refill. An upload repeated adds nothing again.
+
         Raises:
             BrokenRule: The keys break one.
             Unauthorized: The session is over, or the account is gone.
@@ -116,6 +120,10 @@ class Keys:
                     return
                 case UploadOutcome.OLD:
                     raise SignedPreKeyNotNewer("the signed pre-key is not newer than the stored one")
+                case UploadOutcome.REUSED:
+                    raise SignedPreKeyReused("the stored signed pre-key has another id")
+                case UploadOutcome.UNSIGNED:
+                    raise WrongPreKeySignature("a new signed pre-key has no signature")
                 case UploadOutcome.ENDED:
                     raise Unauthorized("The session has ended")
                 case UploadOutcome.STALE:
@@ -131,11 +139,14 @@ class Keys:
             return await self._refill(address_id, stored, upload)
         if upload.registration_id is None:
             raise RegistrationIdMissing("a new identity key needs a registration id")
+        if isinstance(upload.signed, ResentPreKey):
+            raise WrongPreKeySignature("a new identity key needs a signed pre-key that it has signed")
         keys = DeviceKeys(upload.identity, upload.registration_id, upload.signed, upload.one_time)
         return await self._take_over(claims, stored, keys)
 
     async def _refill(self, address_id: UUID, identity: str, upload: KeyUpload) -> UploadOutcome:
-        _check_signature(PublicKey.from_base64(identity), upload.signed)
+        if isinstance(upload.signed, SignedPreKey):
+            _check_signature(PublicKey.from_base64(identity), upload.signed)
         return await self._store.refill(address_id, identity, upload, self._options.max_pre_keys)
 
     async def _take_over(self, claims: AccessClaims, stored: str, keys: DeviceKeys) -> UploadOutcome:

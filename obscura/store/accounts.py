@@ -14,7 +14,7 @@ from obscura.model.keys import DeviceKeys
 from obscura.redis_client.commands import CommandExecutor
 from obscura.redis_client.scripts import Scripts
 from obscura.store import keyspace
-from obscura.store.device_keys import device_fields, one_time_pairs
+from obscura.store.device_keys import ONE_TIME_DIGEST_FIELD, device_fields, one_time_digest, one_time_pairs
 from obscura.store.key_kinds import Life
 
 _CLAIM_MS = 30_000
@@ -68,10 +68,11 @@ class AccountStore:
     async def create(self, user_id: UUID, username: str, password_hash: str, created_ms: int, keys: DeviceKeys) -> None:
         """Write the account, for an hour unless `make_permanent` follows. Safe to repeat."""
         fields = ["username", username, "password_hash", password_hash, "created_at", str(created_ms)]
+        fields += [*device_fields(keys), ONE_TIME_DIGEST_FIELD, one_time_digest(keys.one_time)]
         await self._scripts.run(
             "accounts_create",
             keys=[keyspace.account(user_id), keyspace.one_time_keys(user_id), keyspace.one_time_order(user_id)],
-            args=[orjson.dumps(fields + device_fields(keys)), one_time_pairs(keys.one_time), _UNCONFIRMED_ACCOUNT_MS],
+            args=[orjson.dumps(fields), one_time_pairs(keys.one_time), _UNCONFIRMED_ACCOUNT_MS],
         )
 
     async def confirm(self, username: str, user_id: UUID) -> bool:

@@ -4,6 +4,7 @@ A new field of a bundle is written and read here; the scripts take fields as the
 """
 
 from collections.abc import Sequence
+from hashlib import sha256
 
 import orjson
 
@@ -11,6 +12,10 @@ from obscura.model.keys import Bundle, DeviceKeys, OneTimePreKey, SignedPreKey
 
 BUNDLE_FIELDS = ("identity_key", "registration_id", "signed_pre_key_id", "signed_pre_key", "signed_pre_key_signature")
 """Of the account's hash. The first is that of every account, whatever version wrote it."""
+
+
+ONE_TIME_DIGEST_FIELD = "one_time_keys_digest"
+"""Of the account's hash: which one-time pre-keys came last, so that a repeat of their upload is known for one."""
 
 
 def device_fields(keys: DeviceKeys) -> list[str]:
@@ -34,6 +39,11 @@ def signed_pre_key_fields(signed: SignedPreKey) -> list[str]:
 def one_time_pairs(keys: Sequence[OneTimePreKey]) -> bytes:
     """One-time pre-keys as the scripts take them: a JSON list id, key, id, key, ..."""
     return orjson.dumps([text for key in keys for text in (str(key.key_id), key.public_key.base64)])
+
+
+def one_time_digest(keys: Sequence[OneTimePreKey]) -> str:
+    """The SHA-256 of an upload's one-time pre-keys, ids and order included."""
+    return sha256(one_time_pairs(keys)).hexdigest()
 
 
 def parse_bundle(device: Sequence[bytes], one_time: Sequence[bytes]) -> Bundle:

@@ -7,13 +7,15 @@ from uuid import UUID
 
 import orjson
 
-from obscura.model.keys import Bundle, DeviceKeys, KeyUpload
+from obscura.model.keys import Bundle, DeviceKeys, KeyUpload, SignedPreKey
 from obscura.redis_client.commands import CommandExecutor
 from obscura.redis_client.scripts import Scripts
 from obscura.store import keyspace
 from obscura.store.device_keys import (
     BUNDLE_FIELDS,
+    ONE_TIME_DIGEST_FIELD,
     device_fields,
+    one_time_digest,
     one_time_pairs,
     parse_bundle,
     signed_pre_key_fields,
@@ -24,12 +26,15 @@ class UploadOutcome(Enum):
     """What became of an upload of keys.
 
     STALE: what it was checked against has changed. OLD: the signed pre-key is not newer
-    than the stored one. ENDED: the session that makes it is over.
+    than the stored one. REUSED: it is the stored one under another id. UNSIGNED: it is a new one
+    without a signature. ENDED: the session that makes it is over.
     """
 
     STORED = b"stored"
     STALE = b"stale"
     OLD = b"old"
+    REUSED = b"reused"
+    UNSIGNED = b"unsigned"
     ENDED = b"ended"
 
 
@@ -91,9 +96,11 @@ class KeyStore:
     async def refill(self, address_id: UUID, identity: str, upload: KeyUpload, max_keys: int) -> UploadOutcome:
         """Replace the signed pre-key and add one-time keys, if ``identity`` is still in force.
 
-        Key ids already stored are kept; over ``max_keys`` the oldest go. Not
-        repeatable: a repeat answers OLD.
+        The stored signed pre-key with one-time keys stays as it is, its signature too. Key ids already
+        stored are kept; over ``max_keys`` the oldest go. Safe to repeat with one-time keys: those that
+        were handed out meanwhile are not stored again. Without any a repeat answers OLD.
         """
+        signed = upload.signed
         reply = await self._scripts.run(
             "keys_refill",
             keys=[
@@ -103,9 +110,11 @@ class KeyStore:
             ],
             args=[
                 identity,
-                upload.signed.key_id,
-                orjson.dumps(signed_pre_key_fields(upload.signed)),
+                signed.key_id,
+                signed.public_key.base64,
+                orjson.dumps(signed_pre_key_fields(signed) if isinstance(signed, SignedPreKey) else []),
                 one_time_pairs(upload.one_time),
+                one_time_digest(upload.one_time),
                 max_keys,
             ],
         )
@@ -143,7 +152,7 @@ class KeyStore:
             ],
             args=[
                 expected,
-                orjson.dumps(device_fields(keys)),
+                orjson.dumps([*device_fields(keys), ONE_TIME_DIGEST_FIELD, one_time_digest(keys.one_time)]),
                 one_time_pairs(keys.one_time),
                 self._commands.publish,
                 str(kept),

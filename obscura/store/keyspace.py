@@ -21,12 +21,15 @@ from collections.abc import Iterable
 from hashlib import sha256
 from uuid import UUID
 
-from obscura.store.device_keys import BUNDLE_FIELDS
+from obscura.store import device_keys
 from obscura.store.key_kinds import KeyKinds, Life
 
 Id = UUID | str  # in its canonical text
 
 KINDS = KeyKinds()
+
+_PERSON_FIELDS = ("username", "password_hash", "created_at")
+_INBOX_FIELDS = ("inbox_bytes", "inbox_last", "inbox_oldest")
 
 CLIENT_NAME = "obscura"  # of connections, in CLIENT LIST; a node's ends with its id
 
@@ -38,7 +41,7 @@ def username(name: str) -> str:
 
 @KINDS.many(
     "hash",
-    ", ".join(("username", "password_hash", "created_at", *BUNDLE_FIELDS, "inbox_bytes", "inbox_last", "inbox_oldest")),
+    ", ".join((*_PERSON_FIELDS, *device_keys.BUNDLE_FIELDS, device_keys.ONE_TIME_DIGEST_FIELD, *_INBOX_FIELDS)),
     "for ever; until the name is confirmed 1 h",
     Life.REMOVED,
 )

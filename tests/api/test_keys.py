@@ -31,6 +31,14 @@ async def remaining_keys(user: User) -> list[tuple[int, str]]:
     return keys
 
 
+async def registered(api: Api, device: Device | None = None) -> tuple[User, dict[str, Any]]:
+    """A new account with one one-time pre-key, and the body that made it."""
+    device = device or Device()
+    body = api.registration(f"user-{os.urandom(8).hex()}", device, pre_keys=1)
+    answer = await api.call("POST", "/v1/users", json=body)
+    return User(api, body["username"], device, answer.json["token"], answer.json["refreshToken"]), body
+
+
 def as_pairs(keys: list[dict[str, Any]]) -> list[tuple[int, str]]:
     return [(key["keyId"], key["publicKey"]) for key in keys]
 
@@ -121,12 +129,13 @@ async def test_an_identity_on_the_twist_signs_nothing(api: Api) -> None:
 async def test_signatures_in_every_form_of_clients_are_accepted(api: Api, sign_bit: bool, with_type_byte: bool) -> None:
     """Over the 33-byte and the 32-byte form, by either of the identity's two Ed25519 keys, the bit named or lost."""
     user = await api.register(pre_keys=0)
-    public = b"\x05" + xeddsa.priv_to_curve25519_pub(os.urandom(32))
     private = xeddsa.priv_force_sign(user.device.private, sign_bit)
-    signature = xeddsa.ed25519_priv_sign(private, public if with_type_byte else public[1:])
-    named = signature[:63] + bytes([signature[63] & 0x7F | sign_bit << 7])
-    for signed_id, form in enumerate([signature, named], start=2):
-        signed = {"keyId": signed_id, "publicKey": encode(public), "signature": encode(form)}
+    for signed_id, names_bit in enumerate([False, True], start=2):
+        public = b"\x05" + xeddsa.priv_to_curve25519_pub(os.urandom(32))
+        signature = xeddsa.ed25519_priv_sign(private, public if with_type_byte else public[1:])
+        if names_bit:
+            signature = signature[:63] + bytes([signature[63] & 0x7F | sign_bit << 7])
+        signed = {"keyId": signed_id, "publicKey": encode(public), "signature": encode(signature)}
         assert (await user.upload({"signedPreKey": signed, "oneTimePreKeys": []})).status == 200
         assert (await user.bundle_of(user)).json["signedPreKey"] == signed
 
@@ -227,10 +236,7 @@ async def test_more_one_time_keys_than_the_maximum_are_refused(
 
 async def test_a_bundle_is_what_was_uploaded(api: Api) -> None:
     """All of it, in the base64 it came in, without a token."""
-    device = Device(registration_id=77)
-    body = api.registration(f"user-{os.urandom(8).hex()}", device, pre_keys=1)
-    answer = await api.call("POST", "/v1/users", json=body)
-    user = User(api, body["username"], device, answer.json["token"], answer.json["refreshToken"])
+    user, body = await registered(api, Device(registration_id=77))
     bundle = await api.call("GET", f"/v1/keys/{user.id}")
     assert (bundle.status, bundle.headers["Content-Type"]) == (200, "application/json")
     assert bundle.json == {
@@ -321,6 +327,58 @@ async def test_a_signed_pre_key_must_be_newer_than_the_stored_one(api: Api) -> N
     assert (await user.bundle_of(user)).json["oneTimePreKey"] is None
     assert (await user.upload(user.device.upload(8, []))).status == 200
     assert (await take_over(user, Device(), signed_id=0)).status == 200
+
+
+async def test_a_client_that_keeps_its_signed_pre_key_can_refill(api: Api) -> None:
+    """All published clients send theirs again with every refill, the web client without the signature."""
+    user, body = await registered(api)
+    stored, added = body["signedPreKey"], one_time_keys(100, 4)
+    for signed, keys in ((stored, added[:2]), (stored | {"signature": ""}, added[2:])):
+        assert (await user.upload({"signedPreKey": signed, "oneTimePreKeys": keys})).status == 200
+    bundle = (await user.bundle_of(user)).json
+    assert (bundle["signedPreKey"], bundle["oneTimePreKey"]) == (stored, body["oneTimePreKeys"][0])
+    assert await remaining_keys(user) == as_pairs(added)
+
+
+async def test_an_upload_whose_answer_was_lost_can_be_repeated(api: Api) -> None:
+    """200 again, for a takeover and refills; no key that was taken meanwhile comes back."""
+    device = Device()
+    user, takeover = await api.register(pre_keys=0), device.takeover(1, one_time_keys(1, 2))
+    refill = {"signedPreKey": takeover["signedPreKey"], "oneTimePreKeys": one_time_keys(10, 2)}
+    for upload in (takeover, refill, device.upload(2, one_time_keys(20, 2))):
+        assert (await user.upload(upload)).status == 200
+        taken = await remaining_keys(user)
+        assert len(taken) == 2
+        assert (await user.upload(upload)).status == 200
+        assert await remaining_keys(user) == []
+
+
+async def test_the_stored_signed_pre_key_brings_one_time_keys_or_is_refused(api: Api) -> None:
+    """A pure replay, and the stored key under a new id, are 400 and change nothing."""
+    user, body = await registered(api)
+    stored, keys = body["signedPreKey"], one_time_keys(100, 1)
+    for signed, added, error in (
+        (stored, [], "signedPreKey.keyId is not greater than the stored one"),
+        (stored | {"signature": ""}, [], "signedPreKey.keyId is not greater than the stored one"),
+        (stored | {"keyId": 2}, keys, "signedPreKey.publicKey is stored under another keyId"),
+        (stored | {"signature": user.device.signed_pre_key(1)["signature"]}, keys, "signedPreKey.signature is not"),
+    ):
+        answer = await user.upload({"signedPreKey": signed, "oneTimePreKeys": added})
+        assert (answer.status, error in answer.error) == (400, True), answer.error
+    assert await remaining_keys(user) == as_pairs(body["oneTimePreKeys"])
+
+
+async def test_only_the_stored_signed_pre_key_comes_without_a_signature(api: Api) -> None:
+    """A new one of a refill, a takeover and a registration must be signed."""
+    user = await api.register(pre_keys=0)
+    unsigned = user.device.signed_pre_key(2) | {"signature": ""}
+    keys = {"signedPreKey": unsigned, "oneTimePreKeys": one_time_keys(1, 1)}
+    for answer in (
+        await user.upload(keys),
+        await user.upload(Device().takeover(1, []) | keys),
+        await api.call("POST", "/v1/users", json=api.registration("somebody", Device()) | keys),
+    ):
+        assert (answer.status, "signedPreKey.signature" in answer.error) == (400, True)
 
 
 # Takeovers.

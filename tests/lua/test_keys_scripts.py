@@ -32,10 +32,19 @@ class Account:
         return self.scripts.run("keys_take", [*self.keys, self.events], [threshold, "PUBLISH", reserve, *names])
 
     def refill(
-        self, key_ids: Iterable[int], *, identity: str = "first", signed_id: int = 2, name: str = "new"
+        self,
+        key_ids: Iterable[int],
+        *,
+        identity: str = "first",
+        signed_id: int = 2,
+        signed_key: str | None = None,
+        signature: str | None = "new signature",
     ) -> bytes:
-        signed = [identity, signed_id, json.dumps(signed_pre_key_fields(signed_id))]
-        return self.scripts.run("keys_refill", self.keys, [*signed, json.dumps(pairs(key_ids, name)), MAX_KEYS])
+        public = signed_key or f"signed {signed_id}"
+        fields = ["signed_pre_key_id", signed_id, "signed_pre_key", public, "signed_pre_key_signature", signature]
+        added = json.dumps(pairs(key_ids, "new"))
+        args = [identity, signed_id, public, json.dumps(fields if signature else []), added, f"of {added}", MAX_KEYS]
+        return self.scripts.run("keys_refill", self.keys, args)
 
     def session_key(self, session: UUID) -> str:
         return keyspace.session(self.id, session)
@@ -133,7 +142,7 @@ def test_refill_adds_behind_what_is_stored(scripts: ScriptRunner) -> None:
     account = Account(scripts, [1, 2])
     assert account.refill([9, 8]) == b"stored"
     assert list(account.stored()) == [1, 2, 9, 8]
-    assert account.take()[0][2:] == [b"2", b"signed 2", b"signature 2"]
+    assert account.take()[0][2:] == [b"2", b"signed 2", b"new signature"]
 
 
 def test_refill_keeps_a_stored_key_in_its_place(scripts: ScriptRunner) -> None:
@@ -167,12 +176,55 @@ def test_refill_after_all_keys_were_taken_starts_anew(scripts: ScriptRunner) -> 
 
 @pytest.mark.parametrize("signed_id", [4, 5])
 def test_refill_needs_a_newer_signed_key(scripts: ScriptRunner, signed_id: int) -> None:
-    """A lower or equal id of the signed pre-key changes nothing."""
+    """A lower id of the signed pre-key, or the stored one with another key, changes nothing."""
     account = Account(scripts, [1], signed_id=5)
     before = account.everything()
-    assert account.refill([2], signed_id=signed_id) == b"old"
+    assert account.refill([2], signed_id=signed_id, signed_key="another") == b"old"
     assert account.everything() == before
     assert account.refill([2], signed_id=6) == b"stored"
+
+
+@pytest.mark.parametrize("signature", [None, "new signature"])
+def test_refill_with_the_stored_signed_key_keeps_it(scripts: ScriptRunner, signature: str | None) -> None:
+    """Whether its signature comes along or not, the stored one stays; the one-time keys are added."""
+    account = Account(scripts, [1], signed_id=5)
+    assert account.refill([7, 6], signed_id=5, signature=signature) == b"stored"
+    assert list(account.stored()) == [1, 7, 6]
+    assert account.take()[0][2:] == [b"5", b"signed 5", b"signature 5"]
+
+
+def test_refill_with_the_stored_signed_key_alone_is_old(scripts: ScriptRunner) -> None:
+    """A replay that brings no one-time key brings nothing."""
+    account = Account(scripts, [1], signed_id=5)
+    before = account.everything()
+    assert account.refill([], signed_id=5, signature=None) == b"old"
+    assert account.everything() == before
+
+
+def test_refill_repeated_adds_no_key_that_was_taken(scripts: ScriptRunner) -> None:
+    """A client whose answer was lost sends it again: what was handed out meanwhile is not handed out twice."""
+    account = Account(scripts, signed_id=5)
+    for signed_id, key_ids in ((6, [1, 2]), (6, [3, 4])):
+        assert account.refill(key_ids, signed_id=signed_id) == b"stored"
+        account.take()
+        assert account.refill(key_ids, signed_id=signed_id) == b"stored"
+    assert list(account.stored()) == [3, 4]
+
+
+def test_refill_with_the_stored_signed_key_under_another_id_is_refused(scripts: ScriptRunner) -> None:
+    """A new number does not make a new key of it."""
+    account = Account(scripts, [1], signed_id=5)
+    before = account.everything()
+    assert account.refill([2], signed_id=6, signed_key="signed 5") == b"reused"
+    assert account.everything() == before
+
+
+def test_refill_with_a_new_signed_key_needs_its_signature(scripts: ScriptRunner) -> None:
+    """Only the stored key may come without."""
+    account = Account(scripts, [1], signed_id=5)
+    before = account.everything()
+    assert account.refill([2], signed_id=6, signature=None) == b"unsigned"
+    assert account.everything() == before
 
 
 def test_refill_compares_signed_key_ids_as_numbers(scripts: ScriptRunner) -> None:

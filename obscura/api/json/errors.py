@@ -11,6 +11,7 @@ from obscura.errors import (
     RegistrationIdMissing,
     RequestError,
     SignedPreKeyNotNewer,
+    SignedPreKeyReused,
     TooManyPreKeys,
     Unprocessable,
     WrongPreKeySignature,
@@ -35,6 +36,8 @@ def worded(error: BrokenRule | IdempotencyKeyReused) -> RequestError:
             text = "signedPreKey.signature is not a signature of the key by identityKey"
         case SignedPreKeyNotNewer():
             text = "signedPreKey.keyId is not greater than the stored one"
+        case SignedPreKeyReused():
+            text = "signedPreKey.publicKey is stored under another keyId"
         case RegistrationIdMissing():
             text = "registrationId is missing: a new identityKey needs it"
         case MalformedIdempotencyKey():

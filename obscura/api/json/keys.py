@@ -5,7 +5,7 @@ import orjson
 from obscura.api.json.fields import Fields, parse_object
 from obscura.crypto.curve import PublicKey, Signature
 from obscura.errors import BadRequest
-from obscura.model.keys import Bundle, DeviceKeys, KeyUpload, OneTimePreKey, SignedPreKey
+from obscura.model.keys import Bundle, DeviceKeys, KeyUpload, OneTimePreKey, ResentPreKey, SignedPreKey
 
 MAX_KEY_ID = 2**31 - 1
 MAX_REGISTRATION_ID = 2**31 - 1
@@ -21,7 +21,7 @@ def parse_key_upload(body: bytes) -> KeyUpload:
     fields = parse_object(body)
     identity = _identity_key(fields) if fields.has("identityKey") else None
     registration_id = _registration_id(fields) if fields.has("registrationId") else None
-    return KeyUpload(identity, registration_id, _signed_pre_key(fields), _one_time_keys(fields))
+    return KeyUpload(identity, registration_id, _new_or_resent_pre_key(fields), _one_time_keys(fields))
 
 
 def bundle_body(bundle: Bundle) -> bytes:
@@ -55,6 +55,14 @@ def _signed_pre_key(fields: Fields) -> SignedPreKey:
     key = fields.object("signedPreKey")
     signature = key.decoded("signature", Signature.from_base64)
     return SignedPreKey(key.integer("keyId", MAX_KEY_ID), key.decoded("publicKey", PublicKey.from_base64), signature)
+
+
+def _new_or_resent_pre_key(fields: Fields) -> SignedPreKey | ResentPreKey:
+    key = fields.object("signedPreKey")
+    if key.string("signature"):
+        return _signed_pre_key(fields)
+    # Published web clients do not keep the signature of the key that they send again with each refill.
+    return ResentPreKey(key.integer("keyId", MAX_KEY_ID), key.decoded("publicKey", PublicKey.from_base64))
 
 
 def _one_time_keys(fields: Fields) -> list[OneTimePreKey]:
