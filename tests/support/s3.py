@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from tests.support.ports import free_port
 DEADLINE_SECS = 20.0
 ACCESS_KEY, SECRET_KEY = "test-access", "test-secret-key"
 BUCKET = "attachments"
+
+# One model of the service for all sessions of the tests: reading it takes longer than most of what they do.
+botocore.session.create_loader = cache(botocore.session.create_loader)
 
 
 def find_versitygw() -> str | None:
