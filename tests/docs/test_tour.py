@@ -1,8 +1,6 @@
 """The tour of the README: its script and its commands do what it says, on a real node."""
 
-import asyncio
 import json
-import os
 import re
 import secrets
 import shutil
@@ -16,7 +14,8 @@ from obscura.node.node import Node
 from obscura.settings.model import Settings
 from obscura.store import keyspace
 from tests.conftest import StartNode
-from tests.support.client import DEADLINE_SECS, Api
+from tests.support.client import Api
+from tests.support.commands import run
 from tests.support.limits import NO_LIMITS
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
@@ -25,15 +24,11 @@ ROOT = Path(__file__).parents[2]
 UUID_TEXT = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
-async def run(*command: str, **environ: str) -> str:
+async def output_of(*command: str) -> str:
     """Run a command to its end in the project's root and return what it printed; it must succeed."""
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=ROOT, env=os.environ | environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    async with asyncio.timeout(3 * DEADLINE_SECS):
-        output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()
-    return output.decode()
+    done = await run(*command, is_merged=True)
+    assert done.exit_code == 0, done.output
+    return done.output
 
 
 @pytest.fixture
@@ -45,7 +40,7 @@ async def limited_node(start_node: StartNode, own_redis: RedisServer) -> Node:
 
 async def test_the_script_holds_its_conversation(limited_node: Node, own_redis: RedisServer) -> None:
     """examples/tour.py runs to its end against a node, and leaves an empty inbox behind: all was acked."""
-    output = await run(sys.executable, "examples/tour.py", f"http://127.0.0.1:{limited_node.api_port}")
+    output = await output_of(sys.executable, "examples/tour.py", f"http://127.0.0.1:{limited_node.api_port}")
     alice, bob = re.findall(rf"^\w+ is ({UUID_TEXT})$", output, re.MULTILINE)
     assert f"received: hello bob (from {alice[0]})" in output
     assert f"received: are you there? (from {alice[0]})" in output
@@ -60,7 +55,7 @@ async def test_the_script_holds_its_conversation(limited_node: Node, own_redis: 
 async def test_the_script_prints_a_body_that_registers(api: Api) -> None:
     """With --registration it is the helper of the commands."""
     name = f"carol-{secrets.token_hex(4)}"
-    body = json.loads(await run(sys.executable, "examples/tour.py", "--registration", name))
+    body = json.loads(await output_of(sys.executable, "examples/tour.py", "--registration", name))
     assert body["username"] == name
     assert (await api.call("POST", "/v1/users", json=body)).status == 201
 
@@ -72,7 +67,7 @@ async def test_the_commands_of_the_readme_work(api: Api) -> None:
     commands = re.findall(r"```sh\n(.*?)```", readme[readme.index("## The first message") :], re.DOTALL)[0]
     tag = secrets.token_hex(4)
     commands = commands.replace("localhost:3000", f"127.0.0.1:{api.port}").replace(".venv/bin/python", sys.executable)
-    output = await run("sh", "-eu", "-c", re.sub(r"\(register \w+", rf"\g<0>-{tag}", commands))
+    output = await output_of("sh", "-eu", "-c", re.sub(r"\(register \w+", rf"\g<0>-{tag}", commands))
     bundle = json.loads(re.findall(r"^{.*}$", output, re.MULTILINE)[0])
     assert bundle["oneTimePreKey"]["keyId"] == 1
     assert output.rstrip().endswith("201")

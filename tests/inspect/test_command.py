@@ -15,7 +15,7 @@ from obscura.node.node import Node
 from obscura.store import keyspace
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import PASSWORD, Api, User
-from tests.support.operator import Run, shell
+from tests.support.commands import Run, run_inspect
 from tests.support.redis import RedisServer
 
 PREVIOUS_CALL = "kept for a day"  # an idempotency key
@@ -263,15 +263,15 @@ async def test_the_own_redis_of_a_running_server_is_found(
     """With nothing but the data directory, while the server runs on it and keeps its lock."""
     api = connect_api(await start_node(redis_url=None, jwt_secret="", data_dir=short_dir))
     user = await api.register()
-    assert (await shell("user", user.name, "--json", data_dir=short_dir)).json["id"] == user.id
-    assert (await shell("delete-user", user.id, "--yes", data_dir=short_dir)).exit_code == 0
+    assert (await run_inspect("user", user.name, "--json", data_dir=short_dir)).json["id"] == user.id
+    assert (await run_inspect("delete-user", user.id, "--yes", data_dir=short_dir)).exit_code == 0
     assert (await api.login(user.name, PASSWORD)).status == 401
 
 
 async def test_a_data_directory_without_a_server_is_left_alone(short_dir: Path) -> None:
     """One sentence names it; nothing is made there and nothing started."""
     folder = short_dir / "data"
-    said = (await shell("stats", data_dir=folder)).refusal
+    said = (await run_inspect("stats", data_dir=folder)).refusal
     assert said.startswith(f"no server answers in the data directory {folder}: start one there")
     assert not folder.exists()
 

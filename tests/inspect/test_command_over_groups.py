@@ -9,8 +9,8 @@ import pytest
 
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import Api
+from tests.support.commands import run_inspect
 from tests.support.groups import started
-from tests.support.operator import shell
 from tests.support.redis7 import ClusterRedis, SentinelRedis
 
 pytestmark = pytest.mark.timeout(150)
@@ -38,7 +38,7 @@ async def api(group: SentinelRedis | ClusterRedis, start_node: StartNode, sessio
 
 async def test_an_operator_sees_all_of_it(group: SentinelRedis | ClusterRedis, masters: int, api: Api) -> None:
     """Users of whichever master, by name and by id, their inboxes and sessions, each node once, and the sums."""
-    inspect = partial(shell, redis_url=group.url, jwt_secret=JWT_SECRET)
+    inspect = partial(run_inspect, redis_url=group.url, jwt_secret=JWT_SECRET)
     users = [await api.register(pre_keys=7) for _ in range(6)]
     for number, user in enumerate(users):
         await users[0].deliver(user, *[b"hello"] * number)
@@ -57,7 +57,7 @@ async def test_an_operator_sees_all_of_it(group: SentinelRedis | ClusterRedis, m
 
 async def test_an_operator_ends_sessions_and_accounts(group: SentinelRedis | ClusterRedis, api: Api) -> None:
     """Their sockets close wherever they are, and a name that is freed can be had again."""
-    inspect = partial(shell, redis_url=group.url, jwt_secret=JWT_SECRET)
+    inspect = partial(run_inspect, redis_url=group.url, jwt_secret=JWT_SECRET)
     alice, bob = await api.register(), await api.register()
     first = await bob.connect()
     ended = (await inspect("end-sessions", bob.name, "--yes", "--json")).json
@@ -75,4 +75,6 @@ async def test_an_operator_ends_sessions_and_accounts(group: SentinelRedis | Clu
 async def test_a_group_that_is_not_there_is_one_sentence(group: SentinelRedis | ClusterRedis) -> None:
     """An operator who mistypes the addresses is told so, and waits for nothing."""
     nowhere = re.sub(r":\d+", ":1", group.url)
-    assert (await shell("stats", redis_url=nowhere, jwt_secret=JWT_SECRET)).refusal.startswith("Redis is not available")
+    assert (await run_inspect("stats", redis_url=nowhere, jwt_secret=JWT_SECRET)).refusal.startswith(
+        "Redis is not available"
+    )

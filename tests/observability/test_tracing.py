@@ -4,7 +4,6 @@ import asyncio
 import logging
 import secrets
 import socket
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from obscura.node.node import Node
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import PASSWORD, Api
 from tests.support.collector import Collector, attributes, collector
+from tests.support.commands import run
 from tests.support.inspection import metric
 from tests.support.outages import killed
 from tests.support.redis import RedisServer
@@ -321,11 +321,7 @@ async def test_without_the_package_the_start_says_what_to_install() -> None:
 
 async def run_python(script: str) -> str:
     """Run a script from the root of the project; gives all that it writes."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", script), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    async with asyncio.timeout(30):
-        return (await process.communicate())[0].decode()
+    return (await run(sys.executable, "-c", script, is_merged=True)).output
 
 
 @pytest.mark.parametrize("url", ["collector:4318", "grpc://collector:4317", "http://", "http://c:x", "http://c/?a=b"])

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import JWT_SECRET
 from tests.support.client import Answer, Api, Socket, User
+from tests.support.commands import OBSCURA, run
 from tests.support.inspection import inbox_of
 from tests.support.limits import forwarded_for, is_refused, new_address
 from tests.support.node_process import NodeProcess, serve
@@ -283,25 +284,17 @@ async def test_no_secret_shows_in_a_process(start: StartServed) -> None:
 async def test_inspect_works_beside_a_node_of_several_processes(start: StartServed, short_dir: Path) -> None:
     """It finds the embedded Redis, and each process on it."""
     await start(redis_url=None, jwt_secret=None)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "obscura", "inspect", "nodes", "--json", "--data-dir", str(short_dir)),
-        cwd=Path(__file__).parents[2],
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0
-    assert len(set(re.findall(rb'"([0-9a-f-]{36})"', output))) == 2
+    seen = await run(*OBSCURA, "inspect", "nodes", "--json", "--data-dir", str(short_dir))
+    assert seen.exit_code == 0
+    assert len(set(re.findall(r'"([0-9a-f-]{36})"', seen.output))) == 2
 
 
 async def test_a_taken_port_is_not_shared_with_another_node(start: StartServed, short_dir: Path) -> None:
     """Two nodes on one port would each get half of the clients of the other."""
     served = await start()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "obscura", "serve", "--workers", "2", "--host", "127.0.0.1", "--mgmt-port", "0"),
+    refused = await run(
+        *(*OBSCURA, "serve", "--workers", "2", "--host", "127.0.0.1", "--mgmt-port", "0"),
         *("--port", str(served.api_port), "--data-dir", str(short_dir / "other")),
-        cwd=Path(__file__).parents[2],
-        stderr=asyncio.subprocess.PIPE,
     )
-    _, errors = await process.communicate()
-    assert process.returncode == 1
-    assert errors.decode() == f"obscura: cannot listen on 127.0.0.1 port {served.api_port}: address already in use\n"
+    assert refused.exit_code == 1
+    assert refused.errors == f"obscura: cannot listen on 127.0.0.1 port {served.api_port}: address already in use\n"

@@ -1,19 +1,22 @@
-"""`obscura inspect` as an operator runs it, and what a run leaves behind."""
+"""Commands as an operator runs them, each in a process of its own, and what a run leaves behind."""
 
 import asyncio
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-DEADLINE_SECS = 60.0
+DEADLINE_SECS = 50.0
+ROOT = Path(__file__).parents[2]
+OBSCURA = (sys.executable, "-m", "obscura")
 
 
 @dataclass
 class Run:
-    """What a run of the command left behind."""
+    """What a run of a command left behind."""
 
     exit_code: int
     output: str
@@ -32,17 +35,39 @@ class Run:
         return line.removeprefix("obscura: ")
 
 
-async def shell(*words: str, **settings: object) -> Run:
-    """Run the command in a process of its own, with nothing set but ``settings``."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("OBSCURA_")}
+async def run(
+    *command: str,
+    folder: Path = ROOT,
+    environ: Mapping[str, str] = os.environ,
+    is_merged: bool = False,
+    deadline_secs: float = DEADLINE_SECS,
+) -> Run:
+    """Run a command to its end, without input; one that takes too long is killed, and fails.
+
+    Args:
+        is_merged: Whether what it writes to its standard error is to be among its output, in order.
+    """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "obscura", "inspect", *words),
-        cwd=Path(__file__).parents[2],
-        env=inherited | {f"OBSCURA_{name.upper()}": str(value) for name, value in settings.items()},
+        *command,
+        cwd=folder,
+        env=environ,
+        stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT if is_merged else asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(DEADLINE_SECS):
-        output, errors = await process.communicate()
+    try:
+        async with asyncio.timeout(deadline_secs):
+            output, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     assert process.returncode is not None
-    return Run(process.returncode, output.decode(), errors.decode())
+    return Run(process.returncode, output.decode(), (errors or b"").decode())
+
+
+async def run_inspect(*words: str, **settings: object) -> Run:
+    """Run `obscura inspect` with nothing set but ``settings``."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("OBSCURA_")}
+    environ = inherited | {f"OBSCURA_{name.upper()}": str(value) for name, value in settings.items()}
+    return await run(*OBSCURA, "inspect", *words, environ=environ)
