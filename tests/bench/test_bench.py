@@ -284,7 +284,7 @@ async def test_no_process_outlives_the_command(node: Node, number: signal.Signal
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")  # the first one is multiprocessing's own
     try:
-        workers = await eventually(lambda: [int(pid) for pid in children.read_text().split()][1:])
+        workers = await eventually(lambda: [int(pid) for pid in children.read_text().split()][1:], DEADLINE_SECS)
         process.send_signal(number)
         async with asyncio.timeout(DEADLINE_SECS):
             assert await process.wait() == (1 if number == signal.SIGTERM else -number)
