@@ -27,7 +27,7 @@ from tests.support.ports import free_port
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(120)  # a browser takes its time to start on a busy machine
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]  # a browser takes its time to start on a busy machine
 
 DEFAULT_LIMITS = {name: SETTINGS[name].default for name in NO_LIMITS}
 

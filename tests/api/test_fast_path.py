@@ -13,6 +13,8 @@ from tests.support.client import Answer, Api, User, encrypted
 from tests.support.outages import is_refusal, paused
 from tests.support.redis import RedisServer
 
+pytestmark = pytest.mark.libraries
+
 # A header that changes nothing, but is reason enough to take the usual way.
 DETOUR = {"Content-Encoding": "identity"}
 OWN_TO_EACH = {"date", "x-request-id"}

@@ -21,6 +21,8 @@ from obscura.api.openapi import openapi_text
 from tests.conftest import StartNode
 from tests.support.client import Api
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[2]
 SEED = os.environ.get("TEST_FUZZ_SEED", "20261122")
 EXAMPLES = os.environ.get("TEST_FUZZ_EXAMPLES", "40")

@@ -15,6 +15,8 @@ from obscura.http.responses import error_response
 from obscura.model.accounts import Credentials, Tokens
 from obscura.model.keys import Bundle, OneTimePreKey, SignedPreKey
 
+pytestmark = pytest.mark.libraries
+
 DEVICE = Device()
 SIGNED = DEVICE.signed_pre_key(7)
 ONE_TIME = one_time_keys(3, 2)

@@ -17,6 +17,8 @@ from tests.support.outages import is_refusal, killed, paused, retry_on_503
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.libraries
+
 HOUR_MS = 3_600_000
 NOBODY = "7d444840-9dc0-41d1-b245-5ffdce74fad2"
 ConnectApi = Callable[[Node], Api]

@@ -23,6 +23,8 @@ from tests.support.limits import NO_LIMITS
 from tests.support.processes import descendants_of, is_running
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.processes
+
 DEADLINE_SECS = 40.0
 SHORT = ("--duration", "0.4", "--warmup", "0.1", "--users", "4", "--concurrency", "4", "--processes", "1")
 JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+")

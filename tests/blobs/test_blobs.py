@@ -18,6 +18,8 @@ from obscura.errors import BlobStoreUnavailable, StartupError
 from tests.support.proxy import Proxy
 from tests.support.s3 import S3Server
 
+pytestmark = pytest.mark.libraries
+
 MIB = 2**20
 PART_BYTES = 8 * MIB
 

@@ -17,6 +17,8 @@ import redis
 from obscura.data_dir import lock_file
 from obscura.settings.model import SETTINGS
 
+pytestmark = pytest.mark.processes
+
 DEADLINE_SECS = 20.0
 SECRET = "a secret of the tests that is long enough"
 OBSCURA = (sys.executable, "-m", "obscura")

@@ -1,7 +1,11 @@
 """Keys that a relay accepts."""
 
+import pytest
+
 from obscura.client.device_keys import Device, one_time_keys
 from obscura.crypto.curve import PublicKey, Signature, verify
+
+pytestmark = pytest.mark.libraries
 
 
 def test_a_signed_pre_key_is_signed_by_the_identity() -> None:

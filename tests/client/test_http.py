@@ -10,6 +10,8 @@ from obscura.client.http import HttpConnection, Traffic, bearer, json_request, r
 from obscura.client.target import Target
 from tests.client.servers import Handler, answering, one_by_one, serving
 
+pytestmark = pytest.mark.libraries
+
 
 @pytest.mark.parametrize(
     ("raw", "status", "body"),

@@ -5,6 +5,8 @@ import pytest
 
 from obscura.client.tokens import claims_of
 
+pytestmark = pytest.mark.libraries
+
 
 def test_the_claims_are_those_that_were_signed() -> None:
     """Of any length: base64 without its padding."""

@@ -12,6 +12,8 @@ from obscura.client.target import Target
 from obscura.client.websocket import WebSocket, frame
 from tests.client.servers import Handler, answering, one_by_one, serving
 
+pytestmark = pytest.mark.libraries
+
 
 def server_frame(first: int, payload: bytes) -> bytes:
     size = len(payload)

@@ -9,6 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 
 from obscura.crypto.curve import LOW_ORDER, PublicKey, Signature, verify
 
+pytestmark = pytest.mark.libraries
+
 P = 2**255 - 19
 A = 486662
 TOP_BIT = 2**255

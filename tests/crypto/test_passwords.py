@@ -11,7 +11,7 @@ import pytest
 from obscura import errors
 from obscura.crypto.passwords import BoundedPool, Passwords
 
-pytestmark = pytest.mark.real_passwords
+pytestmark = [pytest.mark.libraries, pytest.mark.real_passwords]
 
 
 class Gate:

@@ -13,6 +13,8 @@ import pytest
 from obscura import errors
 from obscura.crypto.tokens import AccessTokens, RefreshToken, successor
 
+pytestmark = pytest.mark.libraries
+
 USER = UUID("6f0f6f5e-3a45-4a40-9b0f-2f2f1d6d2c11")
 SESSION = UUID("0d4cf5a2-93d9-4a3b-8a35-1a9c0ea7f6b2")
 FAMILY = bytes(range(16))

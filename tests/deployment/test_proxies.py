@@ -30,6 +30,8 @@ from tests.support.ports import free_port
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.processes
+
 MAX_MESSAGE_BYTES = int(SETTINGS["max_message_bytes"].default)
 WORKERS = 8
 ANSWERS_AFTER_THE_STOP = 100

@@ -20,6 +20,8 @@ from tests.support.limits import NO_LIMITS
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[2]
 UUID_TEXT = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 

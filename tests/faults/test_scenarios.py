@@ -6,7 +6,7 @@ from tests.faults.report import table
 from tests.faults.scenarios import RELAYS, Scenario
 from tests.faults.testbed import Testbed
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.faults, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
 
 SHORT = [

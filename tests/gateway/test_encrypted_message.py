@@ -4,6 +4,8 @@ import pytest
 
 from obscura.gateway.formats.encrypted_message import has_content
 
+pytestmark = pytest.mark.libraries
+
 
 @pytest.mark.parametrize(
     ("body", "expected"),

@@ -9,6 +9,8 @@ from obscura.model.message_ids import EntryId
 from obscura.v1.obscura_pb2 import AckMessage, EncryptedMessage, Envelope, PreKeyStatus, WebSocketFrame
 from tests.gateway.test_rfc6455 import unframed
 
+pytestmark = pytest.mark.libraries
+
 ALICE = uuid.UUID("7d444840-9dc0-41d1-b245-5ffdce74fad2")
 BOB = uuid.UUID("a3bb189e-8bf9-4888-9912-ace4e6543002")
 SENDER = str(ALICE).encode()

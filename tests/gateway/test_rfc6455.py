@@ -6,6 +6,8 @@ import pytest
 
 from obscura.gateway.formats import rfc6455
 
+pytestmark = pytest.mark.libraries
+
 
 def unframed(data: bytes) -> tuple[int, bytes]:
     """Opcode and payload of one unmasked WebSocket frame (RFC 6455 section 5.2) with nothing behind it."""

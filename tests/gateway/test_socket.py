@@ -13,6 +13,8 @@ from tests.support.inspection import metric, uuid_of
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.libraries
+
 
 @pytest.mark.parametrize("end", ["end_sending", "close", "reset"])
 async def test_a_socket_that_vanishes_leaves_nothing_behind(api: Api, end: str) -> None:

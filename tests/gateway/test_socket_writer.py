@@ -15,6 +15,8 @@ from tests.support.raw_socket import BINARY, CLOSE, PING, PONG, RawSocket
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.libraries
+
 LARGE = bytes(100_000)
 WINDOW_BYTES = 65_536  # of a slow client's kernel
 

@@ -16,6 +16,8 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import _ErrInfo
 from aiohttp.web_request import BaseRequest
 
+pytestmark = pytest.mark.libraries
+
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
 

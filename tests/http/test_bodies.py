@@ -12,6 +12,8 @@ from obscura.http.bodies import body_chunks
 from obscura.http.route import Route
 from obscura.http.server import HttpServer, ServerOptions
 
+pytestmark = pytest.mark.libraries
+
 PIECE_BYTES = 65_536
 BODY = os.urandom(3_000_000)
 

@@ -2,7 +2,11 @@
 
 import asyncio
 
+import pytest
+
 from obscura.http.connections import Connections
+
+pytestmark = pytest.mark.libraries
 
 
 class Client:

@@ -10,6 +10,8 @@ from obscura.errors import RangeNotSatisfiable, StoreUnavailable, TooManyRequest
 from obscura.http import responses
 from obscura.http.responses import add_headers, error_response_for, http_date, http_error_response_for
 
+pytestmark = pytest.mark.libraries
+
 
 def test_the_date_is_that_of_this_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the one form that RFC 9110 has servers send, and anew for each second."""

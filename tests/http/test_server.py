@@ -19,6 +19,8 @@ from tests.conftest import StartNode
 from tests.support.client import DEADLINE_SECS, Answer, Api, exchange
 from tests.support.redis import RedisServer
 
+pytestmark = pytest.mark.libraries
+
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",

@@ -13,7 +13,7 @@ from tests.support.commands import run_inspect
 from tests.support.groups import started
 from tests.support.redis7 import ClusterRedis, SentinelRedis
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = [pytest.mark.groups, pytest.mark.timeout(150)]
 
 MASTERS = {"sentinel": 1, "cluster": 3}
 

@@ -16,6 +16,8 @@ from tests.support.outages import is_refusal, retry_on_503
 from tests.support.redis7 import ClusterRedis, RedisProcess
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.groups
+
 
 @pytest.fixture(scope="module")
 def redis_cluster() -> Iterator[ClusterRedis]:

@@ -16,7 +16,7 @@ from tests.support.outages import is_refusal, retry_on_503
 from tests.support.redis7 import SentinelRedis
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = [pytest.mark.groups, pytest.mark.timeout(150)]
 
 IN_TIME_SECS = 4.0  # twice what it may take, on a busy machine
 

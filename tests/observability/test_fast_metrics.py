@@ -5,10 +5,13 @@ import math
 import time
 
 import prometheus_client
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from obscura.observability.fast_metrics import Histogram, Requests
+
+pytestmark = pytest.mark.libraries
 
 BOUNDS = (0.001, 0.0025, 0.5, 10)
 # On a bound, just beside it, below all and above all.

@@ -22,6 +22,8 @@ from tests.support.limits import NO_LIMITS
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.processes
+
 
 class Server:
     """`obscura serve` in a process of its own, on a Redis that is there already, logging all it can."""

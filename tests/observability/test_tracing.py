@@ -22,6 +22,8 @@ from tests.support.outages import killed
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.libraries
+
 ROOT = Path(__file__).parents[2]
 SEND = "POST /v1/messages/{recipientId}"
 

@@ -26,7 +26,10 @@ from tests.support.processes import about, children_of, is_running, server_of, w
 from tests.support.redis import RedisServer
 from tests.support.waiting import DEADLINE_SECS, eventually
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked at in /proc")
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(sys.platform != "linux", reason="processes are looked at in /proc"),
+]
 
 SLOW = 0.01  # per second: no token comes back during a test
 HANG_SECS = 60.0  # 20 until a hung worker is killed, and a start on a busy machine

@@ -23,6 +23,8 @@ from tests.support.inspection import metric
 from tests.support.redis7 import ClusterRedis, RedisProcess
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.groups
+
 SLOTS_MOVED = 100
 RECOVERY_SECS = 20.0
 TWO_KEYS = "redis.call('SET', KEYS[1], ARGV[1]) return redis.call('GETSET', KEYS[2], ARGV[1]) or ''"

@@ -14,6 +14,8 @@ from tests.support.inspection import metric
 from tests.support.redis7 import ClusterRedis
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.groups
+
 
 @pytest.fixture(scope="module")
 def redis_cluster() -> Iterator[ClusterRedis]:

@@ -16,6 +16,8 @@ from tests.support.proxy import Proxy
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.libraries
+
 Connect = Callable[[str], Awaitable[CommandConnection]]
 
 HANG_SECS = 4.0  # a call that takes longer hangs: it should be over within 2 s

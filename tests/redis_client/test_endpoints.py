@@ -20,6 +20,8 @@ from tests.support.groups import listening, started
 from tests.support.redis7 import ClusterRedis, RedisProcess, SentinelProcess
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.libraries
+
 PASSWORD = "p@ss:w/rd,%1"
 QUOTED = "p%40ss%3Aw%2Frd%2C%251"
 REDIS_CONF = Path(__file__).parents[2] / "config/redis.conf"

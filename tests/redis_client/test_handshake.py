@@ -19,6 +19,8 @@ from obscura.redis_client.transport import RedisTransport
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.libraries
+
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 

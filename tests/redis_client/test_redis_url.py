@@ -11,6 +11,8 @@ from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocket
 from obscura.errors import StartupError
 from obscura.redis_client.redis_url import ConnectOptions, _described, _options_of, read_url
 
+pytestmark = pytest.mark.libraries
+
 NAME = ("CLIENT", "SETNAME", "obscura:test")
 
 

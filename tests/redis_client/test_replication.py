@@ -17,6 +17,8 @@ from tests.support.proxy import Proxy
 from tests.support.redis7 import RedisProcess
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.groups
+
 IN_TIME_SECS = 4.0  # twice what it may take, on a busy machine
 
 

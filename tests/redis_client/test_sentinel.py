@@ -16,7 +16,7 @@ from tests.support.ports import free_port
 from tests.support.redis7 import MASTER_NAME, RedisProcess, SentinelProcess, SentinelRedis
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = [pytest.mark.groups, pytest.mark.timeout(150)]
 
 RECOVERY_SECS = 60.0
 

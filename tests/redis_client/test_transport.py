@@ -11,6 +11,8 @@ from obscura.errors import StoreUnavailable
 from obscura.redis_client.transport import RedisTransport
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.libraries
+
 
 class Peer:
     """Whoever is at the other end; the test says what is written there."""

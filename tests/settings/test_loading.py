@@ -10,6 +10,8 @@ from obscura.settings.loading import load
 from obscura.settings.model import SETTINGS
 from tests.support.settings import OTHER_SECRET, SECRET, refusal
 
+pytestmark = pytest.mark.libraries
+
 # Right values of the settings that do not take just any number or text.
 SAMPLES = {
     "max_inbox_bytes": "33554432",

@@ -10,6 +10,8 @@ from obscura.settings.loading import load
 from obscura.settings.model import Settings
 from tests.support.settings import SECRET, refusal
 
+pytestmark = pytest.mark.libraries
+
 
 def test_defaults_are_those_of_the_design() -> None:
     """With nothing configured each setting has the default that the design gives it."""

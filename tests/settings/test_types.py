@@ -5,6 +5,8 @@ import pytest
 from obscura.settings.loading import load
 from tests.support.settings import SECRET, refusal
 
+pytestmark = pytest.mark.libraries
+
 
 @pytest.mark.parametrize("level", ["INFO", "Warn", "error"])
 def test_log_levels_of_other_servers_are_understood(level: str) -> None:
