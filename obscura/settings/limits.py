@@ -98,7 +98,7 @@ AUTH = RateLimitRow(
 )
 LOGIN = RateLimitRow(
     tier="login",
-    counts="a login that fails",
+    counts="a login that fails, or a registration repeated with a wrong password",
     per="username",
     where="Redis, for all nodes: it guards passwords",
     without_redis="is answered 503",

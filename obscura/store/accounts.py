@@ -39,6 +39,18 @@ class PasswordRecord:
     password_hash: str
 
 
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What tells whether a registration of a taken name is the one that made its account.
+
+    Attributes:
+        identity: The identity key in force, base64.
+    """
+
+    password: PasswordRecord
+    identity: str
+
+
 class AccountStore:
     """Accounts with their password hashes, and the names that are claimed for them."""
 
@@ -100,6 +112,15 @@ class AccountStore:
         """
         reply: bytes | None = await self._commands.call("HGET", keyspace.account(user_id), "password_hash")
         return None if reply is None else PasswordRecord(user_id, reply.decode())
+
+    async def registration_of(self, user_id: UUID) -> Registration | None:
+        """What a registration sent again is compared with. None: there is no such account. Safe to repeat."""
+        password_hash, identity = await self._commands.call(
+            "HMGET", keyspace.account(user_id), "password_hash", "identity_key"
+        )
+        if password_hash is None or identity is None:
+            return None
+        return Registration(PasswordRecord(user_id, password_hash.decode()), identity.decode())
 
     async def rehash(self, verified: PasswordRecord, password_hash: str) -> None:
         """Replace the hash that was just verified, unless it changed meanwhile. Safe to repeat."""

@@ -294,6 +294,7 @@ class Registration:
     def __init__(self, store: AccountStore, name: str) -> None:
         self.store = store
         self.name = name
+        self.body = Api.registration(name, Device(), 3)
         self.user_id = uuid4()
 
     async def die_after(self, last_step: str) -> None:
@@ -306,7 +307,7 @@ class Registration:
         assert await self.store.claim(self.name, self.user_id)
 
     async def create(self) -> None:
-        _, keys = parse_registration(json.dumps(Api.registration(self.name, Device(), 3)).encode())
+        _, keys = parse_registration(json.dumps(self.body).encode())
         await self.store.create(self.user_id, self.name, OUTDATED.hash(PASSWORD), 1, keys)
 
     async def confirm(self) -> None:
@@ -353,6 +354,69 @@ async def test_who_can_log_in_after_a_crash_has_an_account_for_good(
     assert (await register(api, registration.name)).status == 409
     bundle = await api.call("GET", f"/v1/keys/{registration.user_id}")
     assert bundle.json["oneTimePreKey"]["keyId"] == 1
+
+
+@pytest.mark.parametrize("last_step", STEPS[1:])
+async def test_a_registration_whose_answer_was_lost_can_be_repeated(
+    api: Api, registration: Registration, redis: "Redis", last_step: str
+) -> None:
+    """Wherever the first one broke off once it had an account, the second gets 201 and that account, for good."""
+    await registration.die_after(last_step)
+    answer = await api.call("POST", "/v1/users", json=registration.body)
+    assert answer.status == 201
+    let_time_pass(redis, registration.name)
+    user = User(api, registration.name, Device(), answer.json["token"], answer.json["refreshToken"])
+    assert user.id == str(registration.user_id)
+    assert (await user.send(user, b"to myself")).status == 201
+    assert (await api.refresh(user.refresh_token)).status == 200
+
+
+async def test_a_repeated_registration_is_answered_like_the_first(api: Api, name: str, redis: "Redis") -> None:
+    """A new session of the same account beside the first one, and the keys stay as they are."""
+    device = Device()
+    first, again = api.registration(name, device, 1), api.registration(name, device, 2)
+    answers = [await api.call("POST", "/v1/users", json=body) for body in (first, first, again)]
+    assert [answer.status for answer in answers] == [201, 201, 201]
+    users = [User(api, name, device, answer.json["token"], answer.json["refreshToken"]) for answer in answers]
+    assert len({user.id for user in users}) == 1
+    assert len({user.session_id for user in users}) == 3
+    bundle = (await users[0].bundle_of(users[0])).json
+    assert (bundle["signedPreKey"], bundle["oneTimePreKey"]) == (first["signedPreKey"], first["oneTimePreKeys"][0])
+    assert (await users[0].bundle_of(users[0])).json["oneTimePreKey"] is None
+    for user in users:
+        assert (await api.refresh(user.refresh_token)).status == 200
+
+
+async def test_a_registration_repeated_while_the_first_is_under_way_is_the_same(two_apis: tuple[Api, Api]) -> None:
+    """A client that lost patience, or a button pressed twice: each is logged in to the one account."""
+    body = two_apis[0].registration(f"user-{secrets.token_hex(8)}", Device(), 1)
+    answers = await asyncio.gather(*(two_apis[number % 2].call("POST", "/v1/users", json=body) for number in range(8)))
+    assert [answer.status for answer in answers] == [201] * 8
+    subjects = {jwt.decode(answer.json["token"], options={"verify_signature": False})["sub"] for answer in answers}
+    assert len(subjects) == 1
+
+
+async def test_a_repeat_with_another_password_or_device_is_refused(api: Api, name: str) -> None:
+    """The name is taken, in the words of any other registration of it."""
+    body = api.registration(name, Device(), 1)
+    assert (await api.call("POST", "/v1/users", json=body)).status == 201
+    for other in (body | {"password": WRONG_PASSWORD}, api.registration(name, Device(), 1)):
+        refused = await api.call("POST", "/v1/users", json=other)
+        assert (refused.status, refused.error) == (409, "Username already exists")
+
+
+async def test_guesses_by_registration_count_as_failed_logins(
+    start_node: StartNode, connect_api: Callable[[Node], Api], name: str
+) -> None:
+    """Whoever has somebody's bundle can send its identity key: that must not be a way around the limit."""
+    api = connect_api(await start_node(login_rate_limit_burst=3, login_rate_limit_per_minute=1))
+    body = api.registration(name, Device(), 1)
+    assert (await api.call("POST", "/v1/users", json=body)).status == 201
+    for _ in range(5):  # those of strangers who want the name do not count
+        assert (await register(api, name)).status == 409
+    for password in (WRONG_PASSWORD, WRONG_PASSWORD, WRONG_PASSWORD, PASSWORD):
+        assert (await api.call("POST", "/v1/users", json=body | {"password": password})).status == 409
+    assert (await api.login(name)).status == 429
 
 
 async def test_a_wrong_password_does_not_finish_a_registration(
