@@ -8,6 +8,7 @@
 local bucket      = KEYS[1]            -- string: microseconds since the epoch
 
 local interval_us = tonumber(ARGV[1])  -- between two tokens
+local burst       = tonumber(ARGV[2])  -- tokens of a full bucket
 
 -- GETEX for the same reason as in rate_limit_take.lua.
 local full_us = tonumber(redis.call('GETEX', bucket) or 0)
@@ -15,9 +16,11 @@ if full_us == 0 then
   return 0
 end
 local now = redis.call('TIME')
-local left_us = full_us - interval_us - (tonumber(now[1]) * 1000000 + tonumber(now[2]))
-if left_us > 0 then
-  redis.call('SET', bucket, string.format('%.0f', full_us - interval_us), 'PX', math.ceil(left_us / 1000))
+local now_us = tonumber(now[1]) * 1000000 + tonumber(now[2])
+-- No bucket is emptier than empty, as in rate_limit_take.lua.
+full_us = math.min(full_us, now_us + burst * interval_us) - interval_us
+if full_us > now_us then
+  redis.call('SET', bucket, string.format('%.0f', full_us), 'PX', math.ceil((full_us - now_us) / 1000))
 else
   redis.call('DEL', bucket)
 end

@@ -17,14 +17,21 @@ local now = redis.call('TIME')
 local now_us = tonumber(now[1]) * 1000000 + tonumber(now[2])
 -- GETEX, because Redis without memory refuses SET unless the script has called a command that
 -- may write: refresh and logout are to work even then.
-local full_us = math.max(now_us, tonumber(redis.call('GETEX', bucket) or 0))
+local stored_us = tonumber(redis.call('GETEX', bucket) or 0)
 -- An empty bucket is the least there is, whatever the clock or the limit was before.
-full_us = math.min(full_us, now_us + burst * interval_us)
+local empty_us = now_us + burst * interval_us
+local full_us = math.min(math.max(now_us, stored_us), empty_us)
 
-local wait_us = full_us + interval_us - burst * interval_us - now_us
+local function store(us)
+  redis.call('SET', bucket, string.format('%.0f', us), 'PX', math.ceil((us - now_us) / 1000))
+end
+
+local wait_us = full_us + interval_us - empty_us
 if wait_us > 0 then
+  if stored_us > empty_us then
+    store(empty_us)  -- else whoever comes back after this wait would be told it again
+  end
   return math.ceil(wait_us / 1000)
 end
-full_us = full_us + interval_us
-redis.call('SET', bucket, string.format('%.0f', full_us), 'PX', math.ceil((full_us - now_us) / 1000))
+store(full_us + interval_us)
 return 0

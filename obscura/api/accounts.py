@@ -50,6 +50,6 @@ def _tokens_response(tokens: Tokens, status: int) -> web.Response:
 ROUTES = (
     Route("POST", "/v1/users", register, tier=AUTH_TIER),
     Route("POST", "/v1/sessions", login, tier=AUTH_TIER),
-    Route("DELETE", "/v1/sessions", logout, tier=AUTH_TIER),
-    Route("POST", "/v1/sessions/refresh", refresh, tier=AUTH_TIER),
+    Route("DELETE", "/v1/sessions", logout, failure_tier=AUTH_TIER),
+    Route("POST", "/v1/sessions/refresh", refresh, failure_tier=AUTH_TIER),
 )

@@ -21,6 +21,7 @@ class Route(web.AbstractRouteDef):
     Attributes:
         path: As the OpenAPI document writes it, parameters in braces.
         tier: The limit that counts its requests, `STANDARD_TIER` or `AUTH_TIER`.
+        failure_tier: `AUTH_TIER` if a request that fails by its client's doing counts there besides.
         request_headers: Those that it reads beyond Authorization and Content-Type: a page of another origin
             must be allowed to send them.
         response_headers: Those of its answers beyond what all have: a page must be allowed to read them.
@@ -31,6 +32,7 @@ class Route(web.AbstractRouteDef):
     path: str
     handler: Handler
     tier: str = STANDARD_TIER
+    failure_tier: str | None = None
     request_headers: tuple[str, ...] = ()
     response_headers: tuple[str, ...] = ()
     allows_head: bool = False

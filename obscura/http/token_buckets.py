@@ -57,6 +57,9 @@ class LocalTokenBuckets:
         full_ns = self._recent.get(client) or self._older.get(client, 0)
         wait_ns = full_ns - self._tolerance_ns - now_ns
         if wait_ns > 0:
+            if wait_ns > self._interval_ns:  # the clock went back all the same: no bucket is emptier than empty
+                wait_ns = self._interval_ns
+                self._recent[client] = now_ns + self._fill_ns
             RATE_LIMITED.labels(self._config.tier).inc()
             raise TooManyRequests(self._config.refusal, -(-wait_ns // _NS_PER_SEC))
         self._recent[client] = max(now_ns, full_ns) + self._interval_ns

@@ -88,7 +88,7 @@ STANDARD = RateLimitRow(
 )
 AUTH = RateLimitRow(
     tier="auth",
-    counts="a request to /v1/users or /v1/sessions",
+    counts="a registration or a login, and a refresh or a logout that fails",
     per="client address",
     where="Redis, for all nodes: it guards passwords",
     without_redis="is answered 503",

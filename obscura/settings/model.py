@@ -136,8 +136,12 @@ class Settings(BaseModel):
     rate_limit_burst: Count = _limits(
         20, "Requests of one client address at once, to one node.", divided=Division.COUNT
     )
-    auth_rate_limit_per_second: Rate = _limits(1, "Requests to users and sessions per second and client address.")
-    auth_rate_limit_burst: Count = _limits(3, "Requests to users and sessions of one client address at once.")
+    auth_rate_limit_per_second: Rate = _limits(
+        1, "Registrations, logins, and failed refreshes and logouts, per second and client address."
+    )
+    auth_rate_limit_burst: Count = _limits(
+        10, "Registrations, logins, and failed refreshes and logouts of one client address at once."
+    )
     login_rate_limit_per_minute: Rate = _limits(6, "Failed logins per minute and username.")
     login_rate_limit_burst: Count = _limits(12, "Failed logins of one username at once.")
     bundle_rate_limit_per_minute: Rate = _limits(6, "Key bundles per minute, of one account to one address.")

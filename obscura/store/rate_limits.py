@@ -13,7 +13,10 @@ _MS_PER_SEC = 1_000
 
 
 class RateLimit:
-    """One limit, with a bucket for each subject it is counted for. Full buckets take no memory."""
+    """One limit, with a bucket for each subject it is counted for. Full buckets take no memory.
+
+    No wait is longer than that for one token, whatever the limit was before and the clock of Redis says.
+    """
 
     def __init__(self, scripts: Scripts, config: RateLimitConfig) -> None:
         self._scripts = scripts
@@ -40,7 +43,9 @@ class RateLimit:
         Raises:
             StoreUnavailable: No reply. Not to be repeated: that could give back two.
         """
-        await self._scripts.run("rate_limit_give_back", keys=[self._key_of(subject)], args=[self._interval_us])
+        await self._scripts.run(
+            "rate_limit_give_back", keys=[self._key_of(subject)], args=[self._interval_us, self._config.burst]
+        )
 
     def _key_of(self, subject: str) -> str:
         return keyspace.limit(self._config.tier, subject)

@@ -8,7 +8,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from obscura.client.device_keys import Device
 from obscura.node.node import Node
+from obscura.settings.model import SETTINGS
 from obscura.store import keyspace
 from tests.conftest import StartNode
 from tests.support.client import PASSWORD, Answer, Api, Socket, exchange
@@ -125,6 +127,73 @@ async def test_routes_of_the_auth_tier_share_a_bucket(limited: Limited, method: 
     assert (await api.call("GET", "/openapi.yaml", headers=forwarded_for(address))).status == 200
 
 
+class Household:
+    """Calls of people behind one address that no other test has."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._headers = forwarded_for(new_address())
+
+    async def call(self, method: str, path: str, body: object, token: str | None = None) -> Answer:
+        return await self._api.call(method, path, json=body, token=token, headers=self._headers)
+
+    async def login(self, name: str, password: str = PASSWORD) -> Answer:
+        return await self.call("POST", "/v1/sessions", {"username": name, "password": password})
+
+    async def refresh(self, refresh_token: str) -> Answer:
+        return await self.call("POST", "/v1/sessions/refresh", {"refreshToken": refresh_token})
+
+    async def logout(self, token: str, refresh_token: str) -> Answer:
+        return await self.call("DELETE", "/v1/sessions", {"refreshToken": refresh_token}, token)
+
+
+async def test_two_people_behind_one_address_can_sign_up(limited: Limited) -> None:
+    """With the default limits each of them registers, logs in, refreshes and logs out, at the same moment."""
+    names = ("rate_limit_per_second", "rate_limit_burst", "auth_rate_limit_per_second", "auth_rate_limit_burst")
+    api = await limited(**{name: SETTINGS[name].default for name in names})
+    household = Household(api)
+
+    async def sign_up() -> list[int]:
+        name = f"user-{secrets.token_hex(8)}"
+        answers = [await household.call("POST", "/v1/users", api.registration(name, Device(), 3))]
+        answers.append(await household.login(name))
+        answers.append(await household.refresh(answers[-1].json["refreshToken"]))
+        answers.append(await household.logout(answers[-1].json["token"], answers[-1].json["refreshToken"]))
+        return [answer.status for answer in answers]
+
+    assert await asyncio.gather(sign_up(), sign_up()) == [[201, 200, 200, 200]] * 2
+
+
+async def test_refreshes_and_logouts_that_succeed_count_in_the_standard_tier(limited: Limited) -> None:
+    """They guess nothing, so who used up the auth tier of an address keeps nobody from going on."""
+    user = await (await limited()).register()
+    household = Household(
+        await limited(
+            auth_rate_limit_per_second=SLOW, auth_rate_limit_burst=1, rate_limit_per_second=SLOW, rate_limit_burst=4
+        )
+    )
+    assert await statuses(2, lambda: household.login(user.name, WRONG)) == [401, 429]
+    token = user.refresh_token
+    for _ in range(3):
+        refreshed = await household.refresh(token)
+        assert refreshed.status == 200
+        token = refreshed.json["refreshToken"]
+    assert (await household.logout(user.token, token)).status == 200
+    assert is_refused(await household.refresh(token))
+
+
+@pytest.mark.parametrize(("body", "status"), [({"refreshToken": "x"}, 401), ({"refreshToken": 1}, 400), ({}, 400)])
+@pytest.mark.parametrize(("method", "path"), [("POST", "/v1/sessions/refresh"), ("DELETE", "/v1/sessions")])
+async def test_refreshes_and_logouts_that_fail_count_beside_logins(
+    limited: Limited, method: str, path: str, body: object, status: int
+) -> None:
+    """Whoever tries tokens has the guesses of the auth tier and no more, and none of passwords after that."""
+    user = await (await limited()).register()
+    household = Household(await limited(auth_rate_limit_per_second=SLOW, auth_rate_limit_burst=3))
+    assert await statuses(4, lambda: household.call(method, path, body, user.token)) == [status] * 3 + [429]
+    assert is_refused(await household.login(user.name))
+
+
 @pytest.mark.parametrize("path", ["/v1/%73essions", "/v1/sessions?x=1", "/v1/./sessions", "//x/../v1/sessions"])
 async def test_an_odd_way_to_write_a_path_is_no_way_around_its_tier(limited: Limited, path: str) -> None:
     """Whatever is served as a login is counted as one."""
@@ -161,6 +230,37 @@ async def test_a_client_that_waits_as_told_is_served(limited: Limited) -> None:
     loop.call_later(1, told.set)
     await told.wait()
     assert [(await call()).status for call in calls] == [401, 200]
+
+
+async def test_a_limit_that_was_eased_by_a_restart_keeps_nobody_out(limited: Limited) -> None:
+    """Who would have been refused for minutes by the old one is served by the new one after the wait that it names."""
+    user, address = await (await limited()).register(), new_address()
+
+    def calls(api: Api) -> list[Call]:
+        return [
+            login_from(api, address, secrets.token_hex(8)),
+            login_from(api, new_address(), user.name),
+            lambda: fetch(api, user.id, address),
+        ]
+
+    def limits(per_second: float, burst: int) -> dict[str, float]:
+        tiers = {"auth": "second", "login": "minute", "bundle": "minute"}
+        rates = {
+            f"{tier}_rate_limit_per_{unit}": per_second * (60 if unit == "minute" else 1)
+            for tier, unit in tiers.items()
+        }
+        return rates | {f"{tier}_rate_limit_burst": burst for tier in tiers}
+
+    before = await limited(**limits(SLOW, 3))
+    for call in calls(before):
+        assert (await statuses(4, call))[-1] == 429
+    eased = await limited(**limits(1, 2))
+    refused = [await call() for call in calls(eased)]
+    assert [(is_refused(answer), answer.headers.get("Retry-After")) for answer in refused] == [(True, "1")] * 3
+    told = asyncio.Event()
+    asyncio.get_running_loop().call_later(1, told.set)
+    await told.wait()
+    assert [(await call()).status for call in calls(eased)] == [401, 401, 200]
 
 
 async def test_management_is_not_limited(start_node: StartNode, session: aiohttp.ClientSession) -> None:

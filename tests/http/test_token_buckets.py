@@ -86,6 +86,22 @@ def test_retry_after_is_true(clock: Clock, per_second: float, burst: int) -> Non
     assert refusals > 10
 
 
+@pytest.mark.parametrize(("per_second", "burst"), RATES)
+def test_a_clock_that_goes_back_makes_no_wait_longer(clock: Clock, per_second: float, burst: int) -> None:
+    """No bucket is emptier than empty: after one interval there is a token again."""
+    buckets = LocalTokenBuckets(config(per_second, burst), clock)
+    clock.advance(1_000_000)
+    for _ in range(burst):
+        buckets.take("a")
+    clock.advance(-900_000)
+    secs = refused_for(buckets)
+    assert 1 <= secs <= math.ceil(1 / per_second)
+    assert refused_for(buckets)
+    clock.ns += math.ceil(SECOND_NS / per_second)
+    assert refused_for(buckets) == 0
+    assert refused_for(buckets)
+
+
 def test_over_a_long_time_a_client_gets_its_rate_and_one_burst(clock: Clock) -> None:
     """However a client spreads its requests, it is served no more than that."""
     buckets = LocalTokenBuckets(config(10, 20), clock)

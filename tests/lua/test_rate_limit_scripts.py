@@ -23,8 +23,8 @@ def take(scripts: ScriptRunner, interval_us: int = 1000 * SECOND_US, burst: int 
     return int(scripts.run("rate_limit_take", [KEY], [interval_us, burst]))
 
 
-def refund(scripts: ScriptRunner, interval_us: int = 1000 * SECOND_US) -> int:
-    return int(scripts.run("rate_limit_give_back", [KEY], [interval_us]))
+def refund(scripts: ScriptRunner, interval_us: int = 1000 * SECOND_US, burst: int = 3) -> int:
+    return int(scripts.run("rate_limit_give_back", [KEY], [interval_us, burst]))
 
 
 def now_us(scripts: ScriptRunner) -> int:
@@ -81,6 +81,31 @@ def test_no_wait_is_longer_than_an_interval(scripts: ScriptRunner) -> None:
     assert 0 < take(scripts, interval_us=SECOND_US) <= 1_000
 
 
+def test_a_bucket_emptier_than_empty_fills_from_empty(scripts: ScriptRunner) -> None:
+    """A refusal says when a token is there, and then it is, however far ahead the clock or the limit was before."""
+    scripts.redis.set(KEY, now_us(scripts) + 10**6 * SECOND_US)
+    assert take(scripts) > 0
+    left_us = int(scripts.redis.get(KEY)) - now_us(scripts)
+    assert 2_999 * SECOND_US < left_us <= 3_000 * SECOND_US
+    assert 2_999_000 < scripts.redis.pttl(KEY) <= 3_000_000
+    wait_ms = take(scripts, interval_us=50_000)
+    assert 0 < wait_ms <= 50
+    deadline = time.monotonic() + 5
+    began = time.monotonic()
+    while take(scripts, interval_us=50_000) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert time.monotonic() - began < 2
+
+
+def test_a_token_given_back_to_a_bucket_emptier_than_empty_can_be_taken(scripts: ScriptRunner) -> None:
+    """A clock set back between the two takes nothing from who was counted for nothing."""
+    scripts.redis.set(KEY, now_us(scripts) + 10**6 * SECOND_US)
+    assert refund(scripts) == 1
+    assert 1_999_000 < scripts.redis.pttl(KEY) <= 2_000_000
+    assert take(scripts) == 0
+    assert take(scripts) > 0
+
+
 def test_a_token_given_back_can_be_taken_again(scripts: ScriptRunner) -> None:
     """It is as if it had not been taken."""
     for _ in range(3):
@@ -109,7 +134,7 @@ def test_the_extremes_of_the_settings_are_served(scripts: ScriptRunner, interval
     burst = 2**31 - 1
     assert take(scripts, interval_us, burst) == 0
     assert take(scripts, interval_us, burst) == 0
-    assert refund(scripts, interval_us) in {0, 1}
+    assert refund(scripts, interval_us, burst) in {0, 1}
 
 
 def test_a_redis_without_memory_still_counts(own_redis: RedisServer) -> None:
