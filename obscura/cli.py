@@ -8,7 +8,6 @@ have their own.
 import asyncio
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -20,10 +19,11 @@ from obscura.node.node import Node
 from obscura.observability.logs import set_up_logging
 from obscura.processes.supervisor import Supervisor
 from obscura.runtime import (
+    ignore_other_signals,
+    log_few_open_files,
     new_event_loop,
     raise_open_files_limit,
     run_until_signalled,
-    warn_of_few_open_files,
 )
 from obscura.settings.help import serve_help
 from obscura.settings.loading import load
@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(flags: Sequence[str]) -> int:
+    ignore_other_signals()
     try:
         settings = load(flags, os.environ)
         set_up_logging(settings.log_level, settings.log_format)
@@ -84,14 +85,11 @@ async def _run(settings: Settings) -> None:
         CancelledError: A second signal came before the node had stopped. Its own Redis ends all the same.
     """
     raise_open_files_limit()
-    node: Node | Supervisor = Node(settings)
-    if settings.workers > 1:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that goes takes no workers along
-        node = Supervisor(settings)
+    node = Supervisor(settings) if settings.workers > 1 else Node(settings)
 
     def on_started() -> None:
         if settings.workers == 1:  # else each worker says so for itself
-            warn_of_few_open_files(settings.max_sockets)
+            log_few_open_files(settings.max_sockets, settings.is_given("max_sockets"))
         print(_announcement(settings.host, node), flush=True)
 
     await run_until_signalled(node, on_started)

@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 STACK_DUMP_SIGNAL = signal.SIGUSR1
 """Has a worker write the stack of each of its threads, even while its event loop hangs."""
 
+_IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)  # which would end a process without a goodbye
+
+_MACOS_OPEN_FILES = 10_240  # OPEN_MAX, the most that setrlimit(2) takes there
 _OTHER_FILES = 200  # open beside one per socket: other requests, Redis, logs
 
 
@@ -32,6 +35,15 @@ class Startable(Protocol):
 
     async def stop(self) -> None:
         """End in good order; may be repeated."""
+
+
+def ignore_other_signals() -> None:
+    """Let SIGINT and SIGTERM alone end this process, for they are the ones that `run_until_signalled` heeds.
+
+    A terminal that goes and a tool that rotates logs send others, and mean no end.
+    """
+    for number in _IGNORED_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 async def run_until_signalled(node: Startable, on_started: Callable[[], None]) -> None:
@@ -64,16 +76,27 @@ async def run_until_signalled(node: Startable, on_started: Callable[[], None]) -
 
 def raise_open_files_limit() -> None:
     """Take as many open files as the process may have; the default on most machines is 1024."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # macOS says that there is no limit, and refuses that as one
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for wanted in (hard, max(soft, _MACOS_OPEN_FILES)):
+        with suppress(ValueError, OSError):  # macOS says that there is no limit, and refuses that as one
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            return
 
 
-def warn_of_few_open_files(max_sockets: int) -> None:
-    """Log a warning if this process may not open as many files as it may have sockets."""
+def log_few_open_files(max_sockets: int, is_wanted: bool) -> None:
+    """Log it if this process may not open as many files as it may have sockets.
+
+    Args:
+        is_wanted: Somebody set this number and is warned; else it is only the default, and nothing is wrong.
+    """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit != resource.RLIM_INFINITY and limit < max_sockets + _OTHER_FILES:
+    if limit == resource.RLIM_INFINITY or limit >= max_sockets + _OTHER_FILES:
+        return
+    numbers = {"limit": limit, "needed": max_sockets + _OTHER_FILES}
+    if is_wanted:
         log.warning(
             "the limit of open files is too low for OBSCURA_MAX_SOCKETS: raise it (ulimit -n, LimitNOFILE)",
-            extra={"limit": limit, "needed": max_sockets + _OTHER_FILES},
+            extra=numbers,
         )
+    else:
+        log.info("the limit of open files leaves room for fewer sockets than OBSCURA_MAX_SOCKETS", extra=numbers)

@@ -27,8 +27,9 @@ class WorkerConfig:
     node_settings: Settings
 
     def to_json(self) -> bytes:
-        """One line, secrets included."""
-        return orjson.dumps({"number": self.number, "settings": self.node_settings.model_dump(mode="json")})
+        """One line, secrets included. What has its default is left out, so that the worker knows it as that."""
+        given = self.node_settings.model_dump(mode="json", exclude_unset=True)
+        return orjson.dumps({"number": self.number, "settings": given})
 
     @classmethod
     def from_json(cls, line: bytes) -> Self:

@@ -28,7 +28,13 @@ from obscura.node.node import Node
 from obscura.observability.exposition import own_metrics
 from obscura.observability.logs import set_up_logging
 from obscura.processes.worker_config import WorkerConfig
-from obscura.runtime import STACK_DUMP_SIGNAL, new_event_loop, run_until_signalled, warn_of_few_open_files
+from obscura.runtime import (
+    STACK_DUMP_SIGNAL,
+    ignore_other_signals,
+    log_few_open_files,
+    new_event_loop,
+    run_until_signalled,
+)
 from obscura.tasks import end_tasks
 
 log = logging.getLogger(__name__)
@@ -41,7 +47,7 @@ Answers = Mapping[str, Callable[[], Awaitable[object]]]
 
 def main() -> int:
     """Serve until told to stop; returns the exit code."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that goes is the supervisor's affair
+    ignore_other_signals()
     faulthandler.register(STACK_DUMP_SIGNAL)
     channel = socket.socket(fileno=os.dup(_STDIN))
     try:
@@ -65,7 +71,7 @@ async def _serve(channel: socket.socket) -> int:
     answering = asyncio.create_task(_answer(reader, writer, answers))
 
     def on_started() -> None:
-        warn_of_few_open_files(settings.max_sockets)
+        log_few_open_files(settings.max_sockets, config.node_settings.is_given("max_sockets"))
         _send(writer, {"started": True})
 
     try:

@@ -167,6 +167,10 @@ class Settings(BaseModel):
     storage_cleanup_batch_size: Count = _storage(100, "Expired attachments removed at once.")
     storage_health_timeout_ms: Milliseconds = _storage(2000, "Milliseconds that /readyz waits for the storage.")
 
+    def is_given(self, name: str) -> bool:
+        """Whether somebody set this setting, to whatever value; else it has its default."""
+        return name in self.model_fields_set
+
     @model_validator(mode="after")
     def _cross_validate(self) -> Self:
         wrong = []

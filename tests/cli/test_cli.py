@@ -185,13 +185,14 @@ def test_ctrl_c_goes_to_the_node_alone(folder: Path, run: Run, workers: str) -> 
     assert not redis_runs(folder)
 
 
-def test_a_terminal_that_goes_stops_no_workers(run: Run) -> None:
-    """SIGHUP means nothing to a node of several processes."""
-    command = run("serve", OBSCURA_WORKERS="2").until_started()
-    os.killpg(command.process.pid, signal.SIGHUP)
-    with pytest.raises(subprocess.TimeoutExpired):
-        command.process.wait(0.2)
+@several
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_no_other_signal_ends_a_node(run: Run, number: signal.Signals, workers: str) -> None:
+    """A terminal that goes or a tool that rotates logs is no reason to end, with one process as with several."""
+    command = run("serve", OBSCURA_WORKERS=workers).until_started()
+    os.killpg(command.process.pid, number)
     assert is_listening(command.port("API"))
+    assert command.process.poll() is None
     assert command.stop() == 0
 
 
@@ -373,7 +374,18 @@ def test_it_takes_all_the_open_files_it_may_have(run: Run) -> None:
     assert "open files" not in command.errors
 
 
-def test_too_few_open_files_are_said(run: Run) -> None:
-    """A hard limit below the sockets that the settings promise is warned of."""
-    command = run("serve", "--max-sockets", "1000", program=limited("-n 1000")).until_started()
-    assert "the limit of open files is too low" in command.errors
+@several
+def test_too_few_open_files_for_the_sockets_that_were_asked_for_are_warned_of(run: Run, workers: str) -> None:
+    """A hard limit below the sockets that the settings promise."""
+    arguments = ("serve", "--max-sockets", "4000")
+    command = run(*arguments, program=limited("-n 1000"), OBSCURA_WORKERS=workers).until_started()
+    assert "WARNING obscura.runtime: the limit of open files is too low" in command.errors
+
+
+@several
+def test_too_few_open_files_for_the_default_of_sockets_are_no_warning(run: Run, workers: str) -> None:
+    """Who has set nothing is told at info: the node takes what there is."""
+    command = run("serve", program=limited("-S -n 256 && ulimit -H -n 1000"), OBSCURA_WORKERS=workers).until_started()
+    assert "WARNING" not in command.errors
+    assert "INFO obscura.runtime: the limit of open files leaves room for fewer sockets" in command.errors
+    assert "limit=1000" in command.errors

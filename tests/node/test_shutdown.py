@@ -1,6 +1,7 @@
 """The end of a node, and the acks sent just before the end of a socket or of the node."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -237,6 +238,28 @@ async def test_a_thousand_acks_sent_just_before_sigterm_are_applied(
         await deliver_many(alice, bob, 1000)
         socket = await raw(bob)
         await socket.send_bytes(await acks_of_all(socket, 1000))
+        served.terminate()
+        assert (await socket.frames_until(CLOSE))[-1].close_code == 1001
+        await socket.send(CLOSE)
+        assert await served.exit_code() == 0
+    assert not inbox_of(redis_server, bob)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_sighup_costs_no_ack(
+    redis_server: RedisServer, tmp_path: Path, session: aiohttp.ClientSession, workers: int
+) -> None:
+    """Of 40 messages that were acked none comes again, and the socket stays open: a terminal that goes is no end."""
+    async with serve(tmp_path, redis_server.url, JWT_SECRET, workers=workers, **LAZY) as served:
+        api = Api(session, served.api_port)
+        alice, bob = await api.register(), await api.register()
+        await asyncio.gather(*(alice.deliver(bob, b"message") for _ in range(40)))
+        socket = await raw(bob)
+        acks = await acks_of_all(socket, 40)
+        os.kill(served.pid, signal.SIGHUP)
+        await socket.send_bytes(acks)
+        await socket.send(PING)
+        assert [frame.opcode for frame in await socket.frames_until(PONG)][-1] == PONG
         served.terminate()
         assert (await socket.frames_until(CLOSE))[-1].close_code == 1001
         await socket.send(CLOSE)
