@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from obscura.errors import StoreUnavailable
-from obscura.redis_client import replication
+from obscura.redis_client import connection, replication
 from obscura.redis_client.commands import Standalone
 from obscura.redis_client.endpoints import StaticEndpoint
 from tests.support.inspection import metric
@@ -38,8 +38,9 @@ async def replica(master: RedisProcess) -> AsyncIterator[RedisProcess]:
 
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replicas of a busy machine may take nearly as long as a reply may."""
-    monkeypatch.setattr(replication, "_WAIT_MS", 1_400)
+    """Of replicas, and with replies, for a machine that is busy."""
+    monkeypatch.setattr(replication, "_WAIT_MS", 15_000)
+    monkeypatch.setattr(connection, "REPLY_TIMEOUT_SECS", 20.0)
 
 
 @pytest.fixture
