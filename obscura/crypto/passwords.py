@@ -5,6 +5,7 @@ import contextlib
 import os
 import sys
 import threading
+import unicodedata
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from secrets import token_bytes
@@ -26,6 +27,10 @@ _ARGON2_MEMORY_KIB = 19 * 1024
 _ARGON2_PASSES = 2
 _ARGON2_LANES = 1
 _CORRUPT_HASH = "A stored password hash is corrupt"
+
+# No password has more code points, however its letters are composed: its UTF-8 has 1024 bytes at most.
+# Beyond it a login would have the time of putting marks in order, which grows with their square.
+_MAX_NORMALISED_LENGTH = 2048
 
 _WAITING_PER_WORKER = 40  # about a second's work
 
@@ -125,12 +130,14 @@ class Passwords:
         return self._pool.running
 
     async def hash(self, password: str) -> str:
-        """Return what to store for ``password``: parameters, salt and hash in one text."""
-        return await self._pool.run(lambda: self._hasher.hash(_password_bytes(password)))
+        """Return what to store for ``password``: parameters, salt and hash of its normal form in one text."""
+        return await self._pool.run(lambda: self._hasher.hash(_password_bytes(normalise(password))))
 
     async def verify(self, password: str, stored_hash: str | None) -> bool:
-        """Tell whether ``password`` is the one that was stored.
+        """Tell whether ``password`` is the one that was stored, as it was sent or in its normal form.
 
+        As it was sent it matches a hash that was stored before passwords were normalised. Both forms are
+        checked if they differ, whatever the first check said: so the time taken tells of the text alone.
         None stands for an unknown user: False, at the price of a wrong password, so that
         the time taken does not tell which usernames exist.
 
@@ -139,8 +146,8 @@ class Passwords:
                 that the right password is wrong.
         """
         known_hash = self._dummy_hash if stored_hash is None else stored_hash
-        matches = await self._pool.run(lambda: self._matches(password, known_hash))
-        return matches and stored_hash is not None
+        matches = await self._pool.run(lambda: [self._matches(form, known_hash) for form in _forms(password)])
+        return any(matches) and stored_hash is not None
 
     def needs_rehash(self, stored_hash: str) -> bool:
         """Tell whether ``stored_hash`` was made with parameters other than today's. Cheap.
@@ -167,6 +174,18 @@ class Passwords:
             raise errors.ObscuraError(_CORRUPT_HASH) from error
 
 
+def normalise(password: str) -> str:
+    """The same text for a password however a keyboard composes its letters and writes its spaces.
+
+    These are the rules of OpaqueString (RFC 8265 section 4.2.2). The characters that its class leaves out are
+    kept, control characters among them: accounts were made with them.
+    """
+    if password.isascii():
+        return password
+    spaced = "".join(" " if unicodedata.category(character) == "Zs" else character for character in password)
+    return unicodedata.normalize("NFC", spaced)
+
+
 def make_passwords(settings: Settings) -> Passwords:
     """The threads that hash passwords; the caller closes them."""
     workers = settings.password_workers or default_threads()
@@ -174,6 +193,11 @@ def make_passwords(settings: Settings) -> Passwords:
     PASSWORDS_WAITING.set_function(lambda: passwords.waiting)
     PASSWORDS_RUNNING.set_function(lambda: passwords.running)
     return passwords
+
+
+def _forms(password: str) -> set[str]:
+    """The texts to look for: as it was sent, and its normal form."""
+    return {password} if len(password) > _MAX_NORMALISED_LENGTH else {password, normalise(password)}
 
 
 def _password_bytes(password: str) -> bytes:

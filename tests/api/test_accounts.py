@@ -233,6 +233,15 @@ async def test_a_name_that_nobody_can_have_is_unknown(api: Api, username: str) -
     assert (await api.login(username)).status == 401
 
 
+async def test_a_password_logs_in_from_any_keyboard(api: Api, name: str, redis: "Redis") -> None:
+    """Composed or not, with any space; and a hash of the text as it was sent once goes on working for that text."""
+    composed, decomposed = "Käse mit Öl", "Ka\u0308se\u3000mit O\u0308l"
+    user = await api.register(name, password=decomposed)
+    assert [(await api.login(name, password)).status for password in (composed, decomposed)] == [200, 200]
+    redis.hset(keyspace.account(UUID(user.id)), "password_hash", OUTDATED.hash(decomposed))
+    assert (await api.login(name, decomposed)).status == 200
+
+
 @pytest.mark.real_passwords
 async def test_an_outdated_hash_is_replaced_at_login(api: Api, name: str, redis: "Redis") -> None:
     """The owner proves the password, so the hash can be made anew with today's parameters."""

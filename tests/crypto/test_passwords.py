@@ -175,6 +175,66 @@ async def test_only_the_same_password_verifies(passwords: Passwords, password: s
     assert not await passwords.verify(password[:-1], stored_hash)
 
 
+COMPOSED, DECOMPOSED = "Käse à la crème", "Ka\u0308se a\u0300 la cre\u0300me"
+SAME_TEXTS = [
+    (COMPOSED, DECOMPOSED),
+    ("correct horse battery", "correct\u3000horse\u00a0battery"),
+    ("\u212bngstr\u00f6m \u2126hm", "\u00c5ngstro\u0308m \u03a9hm"),
+    (
+        "\ud55c\uad6d\uc5b4 \uc554\ud638",
+        "\u1112\u1161\u11ab\u1100\u116e\u11a8\u110b\u1165\u3000\u110b\u1161\u11b7\u1112\u1169",
+    ),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME_TEXTS, ids=ascii)
+async def test_a_password_is_the_same_however_it_is_composed(passwords: Passwords, one: str, other: str) -> None:
+    """Letters composed or not and any kind of space: what is typed on one keyboard verifies what another typed."""
+    for stored, typed in ((one, other), (other, one)):
+        assert await passwords.verify(typed, await passwords.hash(stored))
+
+
+@pytest.mark.parametrize(
+    ("stored", "typed"),
+    [
+        ("Correct Horse", "correct horse"),
+        ("\uff21\uff22 full width", "AB full width"),
+        ("\ufb01ve ligatures", "five ligatures"),
+    ],
+    ids=ascii,
+)
+async def test_what_only_looks_alike_is_another_password(passwords: Passwords, stored: str, typed: str) -> None:
+    """OpaqueString folds neither case nor width nor compatibility characters (RFC 8265 section 4.2.2)."""
+    assert not await passwords.verify(typed, await passwords.hash(stored))
+
+
+async def test_a_hash_of_the_text_as_it_was_sent_still_verifies(passwords: Passwords) -> None:
+    """Those that were stored before passwords were normalised are of the bytes that the client sent."""
+    stored_before = argon2.PasswordHasher.from_parameters(argon2.profiles.CHEAPEST).hash(DECOMPOSED)
+    assert await passwords.verify(DECOMPOSED, stored_before)
+    assert not await passwords.verify(COMPOSED, stored_before)
+
+
+async def test_the_work_depends_on_the_text_alone(passwords: Passwords, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two hashes for a text that is not in its normal form, be it right in either, wrong or nobody's."""
+    before = argon2.PasswordHasher.from_parameters(argon2.profiles.CHEAPEST).hash(DECOMPOSED)
+    hashes = [before, await passwords.hash(COMPOSED), await passwords.hash("another password"), None]
+    verified: list[str] = []
+    matches = passwords._matches
+    monkeypatch.setattr(passwords, "_matches", lambda text, known: verified.append(text) or matches(text, known))
+    for password, forms in ((DECOMPOSED, [COMPOSED, DECOMPOSED]), (COMPOSED, [COMPOSED])):
+        for stored_hash in hashes:
+            await passwords.verify(password, stored_hash)
+            assert sorted(verified) == sorted(forms)
+            verified.clear()
+
+
+async def test_a_text_of_marks_costs_no_more_than_another(passwords: Passwords) -> None:
+    """Putting them in order would take minutes; nobody's password is as long, so it is not tried."""
+    async with asyncio.timeout(20):
+        assert not await passwords.verify("a" + "\u0301\u0323" * 250_000, None)
+
+
 async def test_an_unknown_user_takes_the_same_work_as_a_wrong_password(passwords: Passwords) -> None:
     """Without a stored hash the answer is no, after a check against a hash of the same parameters."""
     assert not await passwords.verify("wrong password", None)
