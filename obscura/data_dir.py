@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 
 from obscura.errors import StartupError
+from obscura.files import sync_directory
 
 _JWT_SECRET_BYTES = 32
 
@@ -55,8 +56,4 @@ def _write_durably(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(path.parent)

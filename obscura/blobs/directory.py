@@ -16,6 +16,7 @@ from typing import BinaryIO, TypeVar
 
 from obscura.blobs.chunks import CHUNK_BYTES, rechunk
 from obscura.errors import BlobStoreUnavailable
+from obscura.files import make_directory, sync_directory
 
 _THREADS = 8  # of its own: a disk that hangs must not hold up what others do in threads
 
@@ -35,7 +36,7 @@ class DirectoryBlobs:
 
     async def start(self) -> None:
         with suppress(BlobStoreUnavailable):  # `is_available` says so
-            await self._run(partial(self._folder.mkdir, mode=0o700, parents=True, exist_ok=True))
+            await self._run(partial(make_directory, self._folder))
 
     async def stop(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -127,8 +128,4 @@ def _sync(file: BinaryIO) -> None:
 def _publish(temporary_path: Path, path: Path) -> None:
     temporary_path.replace(path)
     for folder in (path.parent, path.parent.parent):  # the second one's entry of the first may be new
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_directory(folder)

@@ -14,6 +14,7 @@ from pathlib import Path
 from obscura.data_dir import lock_file
 from obscura.embedded_redis.binary import RedisBinary
 from obscura.errors import StartupError
+from obscura.files import make_directory
 
 CONFIG = """\
 # Written by obscura at every start: changes here are lost.
@@ -66,7 +67,7 @@ class RedisDirectory:
                 f"{self.socket} is too long for a unix socket: choose a DATA_DIR of fewer than "
                 f"{_SOCKET_PATH_MAX_BYTES - len('/redis.sock')} bytes"
             )
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(self.path)
         if not self._lock("lock"):
             raise StartupError(f"another server is running in the data directory {self.path}")
         if self.socket.exists() and not self.socket.is_socket():
