@@ -16,7 +16,7 @@ local max_count = tonumber(ARGV[2])
 local max_bytes = tonumber(ARGV[3]) -- at least one entry is returned, however large
 
 -- Entries at a time: one, then as many as fit by the largest so far, but few. With bodies of up to
--- 2 MiB a large COUNT would copy far more than is sent.
+-- a MiB a large COUNT would copy far more than is sent.
 local MAX_AT_ONCE = 10
 
 local page = {'0-0', 0}

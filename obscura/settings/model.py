@@ -37,6 +37,11 @@ from obscura.settings.types import (
 
 _SECS_PER_DAY = 86_400
 
+# What common WebSocket libraries take of one message unless told otherwise, and what a frame of
+# the gateway has around a body of that size (obscura/gateway/formats/frames_0_3.py).
+_COMMON_MAX_FRAME_BYTES = 2**20
+_FRAME_OVERHEAD_BYTES = 91
+
 _node = topic("Node")
 _traces = topic("Traces")
 _redis = topic("Redis and data")
@@ -112,7 +117,11 @@ class Settings(BaseModel):
     bundle_requires_login: bool = _keys(False, "Whether only who is logged in gets key bundles: true or false.")
 
     ttl_days: Days = _messages(30, "Days a message waits for its recipient; may be fractional.")
-    max_message_bytes: Size = _messages(2 * 2**20, "Bytes of one message's body.")
+    max_message_bytes: Size = _messages(
+        _COMMON_MAX_FRAME_BYTES - _FRAME_OVERHEAD_BYTES,
+        f"Bytes of one message's body. Its recipient gets a frame that is {_FRAME_OVERHEAD_BYTES} bytes larger: by "
+        "default 1 MiB, which is as much as many WebSocket libraries take.",
+    )
     max_inbox_size: Count = _messages(1000, "Messages that wait for one account; past them the oldest go.")
     max_inbox_bytes: Size = _messages(64 * 2**20, "Bytes that wait for one account; past them the oldest go.")
     messaging_cleanup_interval_secs: Seconds = _messages(300, "Seconds between removals of expired messages.")

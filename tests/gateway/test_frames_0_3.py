@@ -6,6 +6,7 @@ import pytest
 
 from obscura.gateway.formats.frames_0_3 import Frames03
 from obscura.model.message_ids import EntryId
+from obscura.settings.model import SETTINGS
 from obscura.v1.obscura_pb2 import AckMessage, EncryptedMessage, Envelope, PreKeyStatus, WebSocketFrame
 from tests.gateway.test_rfc6455 import unframed
 
@@ -31,6 +32,14 @@ def test_an_envelope_of_any_size_is_what_protobuf_would_write(boundary: int) -> 
         frame = frames.envelope(message_id, SENDER, 1_790_000_000_000, message.SerializeToString())
         expected = Envelope(id=id_text, source_user_id=str(ALICE), timestamp=1_790_000_000_000, message=message)
         assert unframed(frame) == (2, WebSocketFrame(envelope=expected).SerializeToString()), size
+
+
+@pytest.mark.parametrize("timestamp_ms", [1_790_000_000_000, 2**42 - 1], ids=["2026", "2109"])
+def test_the_largest_message_of_the_default_limit_makes_a_frame_of_one_mebibyte(timestamp_ms: int) -> None:
+    """It is what common WebSocket libraries take of one message, and not a byte more."""
+    body = bytes(int(SETTINGS["max_message_bytes"].default))
+    _, payload = unframed(Frames03.envelope(b"x" * 36, SENDER, timestamp_ms, body))
+    assert len(payload) == 1_048_576
 
 
 @pytest.mark.parametrize("timestamp_ms", [1, 127, 128, 2**14, 2**35, 2**48 - 1])
