@@ -1,4 +1,8 @@
-"""Who is let in: sockets of sessions that exist, as long as there is room."""
+"""Who is let in: sockets of sessions that exist, as long as there is room.
+
+Of an account with too many sockets the newest wins. A phone that changes networks leaves sockets
+behind that nobody told of their end; they are the ones that have been silent for longest.
+"""
 
 import asyncio
 import math
@@ -7,13 +11,14 @@ from uuid import UUID
 
 from obscura.errors import StoreUnavailable, TooManyRequests, Unauthorized, Unavailable
 from obscura.gateway.ack_batcher import AckBatcher
+from obscura.gateway.close_codes import NEWER_SOCKET
 from obscura.gateway.hub import Hub
 from obscura.gateway.options import SocketOptions
 from obscura.gateway.socket import GatewaySocket
 from obscura.gateway.socket_limits import ClientAddressCounts, SocketLimits
 from obscura.observability.metrics.http import RATE_LIMITED
 from obscura.services.sessions import Sessions
-from obscura.settings.limits import ACCOUNT_SOCKETS, ADDRESS_SOCKETS, SocketLimitRow
+from obscura.settings.limits import ADDRESS_SOCKETS
 
 _TIMEOUT_SECS = 1.9  # a request is refused within 2 s when Redis is away
 
@@ -64,7 +69,9 @@ class Admission:
             TooManyRequests: The address has too many sockets here.
         """
         if self._client_addresses.of(caller.client_address) >= self._limits.per_client_address:
-            raise self._too_many(ADDRESS_SOCKETS)
+            RATE_LIMITED.labels(ADDRESS_SOCKETS.tier).inc()
+            # By then those of clients that vanished are gone.
+            raise TooManyRequests(ADDRESS_SOCKETS.refusal, self._dead_socket_secs)
         self._client_addresses.add(caller.client_address)
 
     def leave(self, caller: Caller) -> None:
@@ -74,9 +81,10 @@ class Admission:
     async def admit(self, socket: GatewaySocket, caller: Caller) -> bool:
         """Have the hub list a socket, for the caller to take off again. False: there is no room.
 
+        If it is one too many of its account, the one that has been silent for longest is closed.
+
         Raises:
             Unauthorized: The session has ended.
-            TooManyRequests: The account has too many sockets here.
             Unavailable: The node is cut off from Redis or from its events, or is leaving.
         """
         try:
@@ -91,8 +99,6 @@ class Admission:
             raise StoreUnavailable("acks of this user cannot be written")
         if self._is_over:
             raise Unavailable("the node is leaving")
-        if self._hub.count_of(caller.address_id) >= self._limits.per_account:
-            raise self._too_many(ACCOUNT_SOCKETS)
         if self._hub.size >= self._limits.in_all:
             return False
         await self._hub.join(socket)
@@ -103,7 +109,21 @@ class Admission:
         except BaseException:
             self._hub.leave(socket)
             raise
+        self._close_surplus(socket)
         return True
+
+    def _close_surplus(self, newest: GatewaySocket) -> None:
+        """Close the sockets that are too many of an account, the one that has been silent for longest first.
+
+        Those that are closing do not count: their closing handshake takes two seconds at the most.
+        """
+        if newest.is_closing:  # it was one too many itself, of several that came at once
+            return
+        others = [other for other in self._hub.listeners_of(newest.address_id) if not other.is_closing]
+        others.remove(newest)
+        others.sort(key=lambda other: other.heard_at)
+        for other in others[: max(0, len(others) + 1 - self._limits.per_account)]:
+            other.close(NEWER_SOCKET)
 
     async def _confirm_session(self, socket: GatewaySocket, caller: Caller) -> bool:
         """Make sure that the session of a socket exists. False: the socket was closed meanwhile, so ask again.
@@ -118,8 +138,3 @@ class Admission:
         if not await self._sessions.is_alive(caller.user_id, caller.session_id):
             raise Unauthorized("The session has ended")
         return not socket.has_pending_close
-
-    def _too_many(self, limit: SocketLimitRow) -> TooManyRequests:
-        """The refusal of a socket. By the time it names the sockets of clients that vanished are gone."""
-        RATE_LIMITED.labels(limit.tier).inc()
-        return TooManyRequests(limit.refusal, self._dead_socket_secs)

@@ -7,6 +7,8 @@ code  reason                    when                                        a cl
 1011  internal error            a fault of ours                             connects again
 1013  too many connections      the node is full                            tries later: another node may do
 4001  device replaced           another device took the account over        is that account's device no more
+4002  newer socket              the account opened one socket too many:     connects again if its user is there,
+                                this one was silent for longest             and not at once
 4003  session revoked           a logout, or a login too many ended its     logs in again
                                 session
 ====  ========================  ==========================================  ===================================
@@ -29,4 +31,5 @@ GOING_AWAY = CloseReason(1001, "Server shutting down")
 INTERNAL_ERROR = CloseReason(1011, "internal error")
 TRY_LATER = CloseReason(1013, "too many connections")
 DEVICE_REPLACED = CloseReason(4001, "device replaced")
+NEWER_SOCKET = CloseReason(4002, "newer socket")
 SESSION_REVOKED = CloseReason(4003, "session revoked")

@@ -52,6 +52,11 @@ class ClosingHandshake:
             self._timer = self._loop.call_later(_TIMEOUT_SECS, self.abort)
 
     @property
+    def has_begun(self) -> bool:
+        """Whether either side has begun to close, be it before the upgrade."""
+        return self._pending is not None or (self._is_upgraded and not self.may_send)
+
+    @property
     def has_pending_close(self) -> bool:
         """Whether the socket was closed before its upgrade because its session is over."""
         return self._pending in (DEVICE_REPLACED, SESSION_REVOKED)

@@ -11,7 +11,8 @@ class Heartbeat:
     """Pings a peer once per interval and cuts it off if nothing comes within the timeout after.
 
     Attributes:
-        heard_at: When the peer sent its last frame, by the event loop's clock; kept by the socket's reader.
+        heard_at: When the peer sent its last frame, or asked for the socket, by the event loop's clock; kept by the
+            socket's reader.
     """
 
     __slots__ = ("_interval_secs", "_loop", "_pinged_at", "_timeout_secs", "_timer", "_writer", "heard_at")
@@ -21,7 +22,8 @@ class Heartbeat:
         self._interval_secs = interval_secs
         self._timeout_secs = timeout_secs
         self._loop = asyncio.get_running_loop()
-        self._pinged_at = self.heard_at = 0.0
+        self._pinged_at = 0.0
+        self.heard_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:

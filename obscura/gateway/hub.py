@@ -25,6 +25,14 @@ class Listener(Protocol):
     def session_id(self) -> UUID:
         """The login it was opened with."""
 
+    @property
+    def heard_at(self) -> float:
+        """When its peer was last heard, by the event loop's clock."""
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether either side has begun to close it."""
+
     def push(self, message: MessageStored) -> None:
         """A message was stored."""
 
@@ -84,9 +92,9 @@ class Hub:
             del self._by_address[listener.address_id]
             self._unsubscribe(listener.address_id)
 
-    def count_of(self, address_id: UUID) -> int:
-        """How many sockets of an address are listed."""
-        return len(self._by_address.get(address_id, ()))
+    def listeners_of(self, address_id: UUID) -> list[Listener]:
+        """The sockets of an address that are listed."""
+        return list(self._by_address.get(address_id, ()))
 
     def dispatch(self, address_id: UUID, event: Event) -> None:
         """Hand one event of an address to its sockets, in the order of their connecting."""

@@ -47,7 +47,7 @@ class Gateway:
         Raises:
             BadRequest: The request asks for no WebSocket.
             Unauthorized: The session has ended.
-            TooManyRequests: The account or the client address has too many sockets here.
+            TooManyRequests: The client address has too many sockets here.
             Unavailable: The node is cut off from Redis or from its events, or is leaving.
             ConnectionError: The client has gone.
         """

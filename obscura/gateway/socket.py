@@ -100,6 +100,16 @@ class GatewaySocket:
         self._closing.abort()
 
     @property
+    def heard_at(self) -> float:
+        """When the peer was last heard, by the event loop's clock."""
+        return self._heartbeat.heard_at
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether either side has begun to close it."""
+        return self._closing.has_begun
+
+    @property
     def has_pending_close(self) -> bool:
         """Whether it was closed before its upgrade because its session is over."""
         return self._closing.has_pending_close

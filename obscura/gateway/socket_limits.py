@@ -11,8 +11,8 @@ class SocketLimits:
 
     Attributes:
         in_all: Beyond it a socket is told at once to try another node.
-        per_account: Beyond it the request of one is refused.
-        per_client_address: Likewise.
+        per_account: Beyond it the one that has been silent for longest is closed.
+        per_client_address: Beyond it the request of one is refused.
     """
 
     in_all: int

@@ -116,12 +116,6 @@ BUNDLE = RateLimitRow(
     burst_setting="bundle_rate_limit_burst",
     refusal="Too many requests for the keys of this user",
 )
-ACCOUNT_SOCKETS = SocketLimitRow(
-    tier="sockets",
-    per="account",
-    setting="max_sockets_per_account",
-    refusal="Too many connections of this account",
-)
 ADDRESS_SOCKETS = SocketLimitRow(
     tier="sockets_of_address",
     per="client address",
@@ -130,5 +124,5 @@ ADDRESS_SOCKETS = SocketLimitRow(
 )
 
 RATE_LIMITS = (STANDARD, AUTH, LOGIN, BUNDLE)
-SOCKET_LIMITS = (ACCOUNT_SOCKETS, ADDRESS_SOCKETS)
+SOCKET_LIMITS = (ADDRESS_SOCKETS,)
 TIERS = tuple(row.tier for row in (*RATE_LIMITS, *SOCKET_LIMITS))

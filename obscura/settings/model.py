@@ -128,7 +128,9 @@ class Settings(BaseModel):
     batch_limit: Count = _messages(50, "Messages read from an inbox at once.")
 
     max_sockets: Count = _gateway(20_000, "Open sockets of this node.", divided=Division.COUNT)
-    max_sockets_per_account: Count = _gateway(8, "Open sockets of one account on this node.", divided=Division.COUNT)
+    max_sockets_per_account: Count = _gateway(
+        8, "Open sockets of one account on one process; past them the one that has been silent for longest is closed."
+    )
     max_sockets_per_address: Count = _gateway(
         1000, "Open sockets of one client address on this node.", divided=Division.COUNT
     )

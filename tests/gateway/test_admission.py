@@ -9,6 +9,7 @@ import pytest
 
 from obscura.node.node import Node
 from obscura.store import keyspace
+from obscura.tasks import end_tasks
 from tests.conftest import JWT_SECRET, StartNode
 from tests.gateway.sockets import Connect, open_after, raw
 from tests.support.client import Api, Socket, ack_frame
@@ -173,6 +174,56 @@ async def test_of_many_that_come_at_once_no_more_than_the_limit_stay(
     goodbyes = [frame for frame in frames if frame.opcode == CLOSE]
     assert len(goodbyes) == 35
     assert {(frame.close_code, frame.close_reason) for frame in goodbyes} == {(1013, "too many connections")}
+
+
+async def test_over_the_limit_of_an_account_the_socket_silent_for_longest_is_closed(
+    start_node: StartNode, connect_api: Connect
+) -> None:
+    """With 4002. The new one is let in at once, those that were heard since are served, and others notice nothing."""
+    api = connect_api(await start_node(max_sockets_per_account=3))
+    alice, bob = await api.register(), await api.register()
+    first, silent, third = [await raw(bob) for _ in range(3)]
+    bystander = await alice.connect()
+    for heard in (third, first):
+        await heard.send(PING)
+        await heard.frames_until(PONG)
+    newest = await raw(bob)
+    goodbye = await silent.frame()
+    assert (goodbye.close_code, goodbye.close_reason) == (4002, "newer socket")
+    await alice.deliver(bob, b"still there")
+    for served in (first, third, newest):
+        assert [envelope.message.content for envelope in await served.envelopes(1)] == [b"still there"]
+    await open_after(bystander, bob, alice)
+
+
+async def test_a_client_that_leaves_sockets_behind_is_never_kept_out(
+    start_node: StartNode, connect_api: Connect
+) -> None:
+    """However fast it comes again; no more than are allowed are served, and the others are gone in seconds."""
+    node = await start_node(max_sockets_per_account=4)
+    alice, bob = await connect_api(node).register(), await connect_api(node).register()
+    left_behind = []
+    for number in range(1, 21):
+        left_behind.append(await raw(bob))
+        listed = node._gateway._hub.listeners_of(uuid_of(bob))
+        assert sum(not socket.is_closing for socket in listed) == min(number, 4)
+    newest = await bob.connect()
+    await open_after(newest, alice, bob)
+    await eventually(lambda: len(node._gateway._hub.listeners_of(uuid_of(bob))) == 4)
+
+
+async def test_of_many_sockets_of_an_account_that_come_at_once_as_many_stay_as_are_allowed(
+    start_node: StartNode, connect_api: Connect
+) -> None:
+    """All are let in, and the others are closed again."""
+    node = await start_node(max_sockets_per_account=3)
+    bob = await connect_api(node).register()
+    sockets = await asyncio.gather(*(bob.connect() for _ in range(12)))
+    goodbyes = [asyncio.create_task(socket.close_code()) for socket in sockets]
+    await eventually(lambda: len(node._gateway._hub.listeners_of(uuid_of(bob))) == 3)
+    await eventually(lambda: sum(goodbye.done() for goodbye in goodbyes) == 9)
+    assert {goodbye.result() for goodbye in goodbyes if goodbye.done()} == {4002}
+    await end_tasks(*goodbyes)
 
 
 async def test_frames_sent_along_with_the_handshake_count(api: Api, redis_server: RedisServer) -> None:

@@ -24,6 +24,8 @@ class Listener:
     address_id: UUID
     session_id: UUID = field(default_factory=uuid4)
     told: list[object] = field(default_factory=list)
+    heard_at: float = 0.0
+    is_closing: bool = False
 
     def push(self, message: MessageStored) -> None:
         self.told.append(message)

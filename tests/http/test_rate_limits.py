@@ -13,7 +13,7 @@ from obscura.node.node import Node
 from obscura.settings.model import SETTINGS
 from obscura.store import keyspace
 from tests.conftest import StartNode
-from tests.support.client import PASSWORD, Answer, Api, Socket, exchange
+from tests.support.client import PASSWORD, Answer, Api, exchange
 from tests.support.inspection import metric, uuid_of
 from tests.support.limits import forwarded_for, is_refused, new_address
 from tests.support.outages import killed
@@ -386,26 +386,3 @@ async def test_with_the_defaults_a_client_that_starts_conversations_is_not_refus
     answers = [await fetch(api, contact.id, address) for contact in contacts * 2]
     answers += [await contacts[0].send(contact, b"hello", headers=forwarded_for(address)) for contact in contacts]
     assert [answer.status for answer in answers] == [200] * 12 + [201] * 6
-
-
-async def test_the_socket_too_many_of_an_account_is_refused_before_the_upgrade(limited: Limited) -> None:
-    """It gets a 429 that says when dead ones are gone; another account connects, and so does this one after a close."""
-    api = await limited(max_sockets_per_account=2, ws_ping_interval_secs=4.5, ws_ping_timeout_secs=2)
-    alice, bob = await api.register(), await api.register()
-    sockets = [await alice.connect() for _ in range(2)]
-    handshake = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
-    key = {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
-    refused = await api.call("GET", f"/v1/gateway?token={alice.token}", headers=handshake | key)
-    assert is_refused(refused)
-    assert refused.headers["Retry-After"] == "7"
-    assert isinstance(await bob.try_connect(), Socket)
-    await sockets[0].close()
-    assert isinstance(await alice.try_connect(), Socket)
-
-
-async def test_sockets_opened_at_once_are_counted_too(limited: Limited) -> None:
-    """Of many handshakes in flight just as many succeed as are allowed."""
-    api = await limited(max_sockets_per_account=3)
-    user = await api.register()
-    outcomes = await asyncio.gather(*(user.try_connect() for _ in range(12)))
-    assert [outcome for outcome in outcomes if not isinstance(outcome, Socket)] == [429] * 9

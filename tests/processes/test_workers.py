@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from obscura.tasks import end_tasks
 from tests.conftest import JWT_SECRET
 from tests.support.client import Answer, Api, Socket, User
 from tests.support.commands import OBSCURA, run
@@ -256,12 +257,18 @@ async def close_code_or_none(socket: Socket) -> int | None:
     return int(first.data) if first.type is aiohttp.WSMsgType.CLOSE else None
 
 
-async def test_the_limit_of_an_account_holds_for_all_workers(start: StartServed, fresh: aiohttp.ClientSession) -> None:
-    """A client that tries again and again gets onto both workers, and not beyond the setting."""
-    served = await start(max_sockets_per_account=3)
+async def test_two_sockets_of_an_account_push_each_other_out_on_one_worker_alone(
+    start: StartServed, fresh: aiohttp.ClientSession
+) -> None:
+    """The limit of an account is for each worker: of many sockets the newest on each of the two is served."""
+    served = await start(max_sockets_per_account=1)
     user = await Api(fresh, served.api_port).register()
-    answers = [await user.try_connect() for _ in range(TRIES)]
-    assert [answer for answer in answers if isinstance(answer, int)] == [429] * (TRIES - 3)
+    sockets = [await user.connect() for _ in range(TRIES)]
+    goodbyes = [asyncio.create_task(socket.close_code()) for socket in sockets]
+    await eventually(lambda: sum(goodbye.done() for goodbye in goodbyes) == TRIES - 2)
+    assert {goodbye.result() for goodbye in goodbyes if goodbye.done()} == {4002}
+    assert not goodbyes[-1].done()
+    await end_tasks(*goodbyes)
 
 
 async def test_the_standard_limit_holds_for_all_workers(start: StartServed, fresh: aiohttp.ClientSession) -> None:

@@ -49,9 +49,7 @@ def test_a_reserve_leaves_keys_for_others() -> None:
     assert load([], {"OBSCURA_PRE_KEY_RESERVE": "99"}).pre_key_reserve == 99
 
 
-@pytest.mark.parametrize(
-    "name", ["MAX_SOCKETS", "MAX_SOCKETS_PER_ACCOUNT", "MAX_SOCKETS_PER_ADDRESS", "RATE_LIMIT_BURST"]
-)
+@pytest.mark.parametrize("name", ["MAX_SOCKETS", "MAX_SOCKETS_PER_ADDRESS", "RATE_LIMIT_BURST"])
 def test_a_limit_that_processes_divide_is_one_for_each_at_least(name: str) -> None:
     """Else a node would admit more than it says, or one of its processes nobody."""
     said = refusal(WORKERS="3", **{name: "2"})

@@ -28,12 +28,13 @@ SOCKETS_CLOSED = GATEWAY.counter(
     "Gateway sockets ended by the server.",
     {
         "reason": (
-            *("device replaced", "internal error", "no closing handshake", "ping timeout", "protocol error"),
-            *("Server shutting down", "session revoked", "too many connections", "write timeout"),
+            *("device replaced", "internal error", "newer socket", "no closing handshake", "ping timeout"),
+            *("protocol error", "Server shutting down", "session revoked", "too many connections", "write timeout"),
         )
     },
     watch="`write timeout`, `ping timeout`: clients on bad networks. `too many connections`: add nodes. "
-    "`internal error`: see the log",
+    "`newer socket`: clients that leave sockets behind, or accounts with more devices than "
+    "`OBSCURA_MAX_SOCKETS_PER_ACCOUNT`. `internal error`: see the log",
 )
 FRAMES_IGNORED = GATEWAY.counter(
     "obscura_gateway_frames_ignored",
