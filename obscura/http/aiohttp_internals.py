@@ -9,6 +9,7 @@
 | `RequestHandler._messages` | a stop waits for pipelined requests; broken framing is seen | as here |
 | `_ErrInfo` | the same | a data class, with the same fields |
 | `data_received`, `finish_response`, `handle_error` overridden | the same; JSON for what is no HTTP | as here |
+| `eof_received`, `set_parser` overridden, `_payload_parser` | half-closed clients are answered | not known |
 | `RawRequestMessage._replace` | the absolute form of a request's target | not known |
 | `StreamReader.set_exception` | a request whose body broke off ends | as here |
 | `StreamReader.total_bytes` | whether a client waits for 100 Continue | not known |
@@ -60,7 +61,8 @@ def wrap_server(server: web.Server, wrap: Callable[[_Handler], _Handler]) -> Non
 class HttpConnection(web.RequestHandler):
     """One connection of a client.
 
-    aiohttp's, but what is no HTTP at all is answered by ``answer_fault``, and a stop waits for what was begun.
+    aiohttp's, but what is no HTTP at all is answered by ``answer_fault``, a stop waits for what was begun, and
+    a client that says that it sends nothing more gets its answers before the connection ends.
 
     Args:
         connections: Where it is listed for as long as it is open.
@@ -68,7 +70,15 @@ class HttpConnection(web.RequestHandler):
         options: Those of `web.RequestHandler`.
     """
 
-    __slots__ = ("_answer_fault", "_connections", "_is_answering", "_is_broken", "_is_closing", "request_in_handler")
+    __slots__ = (
+        "_answer_fault",
+        "_connections",
+        "_has_client_ended",
+        "_is_answering",
+        "_is_broken",
+        "_is_closing",
+        "request_in_handler",
+    )
 
     def __init__(
         self,
@@ -80,7 +90,7 @@ class HttpConnection(web.RequestHandler):
         super().__init__(server, **options)
         self._connections = connections
         self._answer_fault = answer_fault
-        self._is_broken = self._is_closing = self._is_answering = False
+        self._is_broken = self._is_closing = self._is_answering = self._has_client_ended = False
         self.request_in_handler: BaseRequest | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -91,6 +101,23 @@ class HttpConnection(web.RequestHandler):
         super().connection_lost(exc)
         self.request_in_handler = None
         self._connections.discard(self)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp's never keeps a connection
+        """The client sends nothing more. True: what it sent before that is answered first (RFC 9112 section 9.6)."""
+        request, queued = self.request_in_handler, self._messages
+        if queued and not queued[-1][1].is_eof():
+            queued.pop()  # nobody will ever have the rest of that body
+        is_whole = request is not None and self._payload_parser is None and request.content.is_eof()
+        if not (is_whole or queued or self._is_answering):
+            return False  # whoever leaves a socket without a close frame, or a request unfinished, is gone
+        self._has_client_ended = True
+        return True
+
+    def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
+        """Frames are read from now on: a WebSocket was opened."""
+        super().set_parser(parser, data_received_cb)
+        if self._has_client_ended and self.transport is not None:
+            self.transport.close()  # behind the answer to the handshake
 
     def close_after_response(self) -> None:
         """Close, behind the answer to the request that is being served, if there is one."""
@@ -103,12 +130,15 @@ class HttpConnection(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         self.request_in_handler = None
         self._is_answering = True
-        if self._is_closing or self._connections.is_keep_alive_disabled:
+        is_last = self._is_closing or (self._has_client_ended and not self._messages)
+        if is_last or self._connections.is_keep_alive_disabled:
             resp.force_close()
         finished = await super().finish_response(request, resp, start_time)
         self._is_answering = False
         if not self._messages:
             self._connections.mark_idle(self)
+            if self._has_client_ended:
+                self.close()
         return finished
 
     def data_received(self, data: bytes) -> None:

@@ -336,6 +336,8 @@ async def test_frames_may_be_written_past_a_socket_of_aiohttp() -> None:
         ("finish_response", ["self", "request", "resp", "start_time"]),
         ("handle_error", ["self", "request", "status", "exc", "message"]),
         ("data_received", ["self", "data"]),
+        ("eof_received", ["self"]),
+        ("set_parser", ["self", "parser", "data_received_cb"]),
         ("force_close", ["self"]),
     ],
 )
