@@ -14,7 +14,7 @@
 --   messages_*.lua and keys_takeover.lua write either.
 
 local account     = KEYS[1] -- hash: the recipient's account
-local inbox       = KEYS[2] -- stream: from, body
+local inbox       = KEYS[2] -- stream: from, body or body@<ms>
 local channel     = KEYS[3] -- channel: the recipient's events
 local idempotency = KEYS[4] -- string, may be absent: body digest and entry id of an earlier call
 
@@ -69,11 +69,13 @@ if tonumber(last_ms) >= now_ms then
   ms, seq = tonumber(last_ms), tonumber(last_seq) + 1
 end
 local id = string.format('%.0f-%.0f', ms, seq)
-if count == 0 then
-  oldest_ms = ms
-end
+oldest_ms = count > 0 and oldest_ms or ms
 
-redis.call('XADD', inbox, id, 'from', sender, 'body', body)
+-- After a clock that ran ahead the id's time is not the message's. If it is wrong by a second, the true one stands
+-- in the name of a field: readers of older versions pass over names, and other entries stay as small as they are.
+local body_field = ms - now_ms < 1000 and 'body' or string.format('body@%.0f', now_ms)
+
+redis.call('XADD', inbox, id, 'from', sender, body_field, body)
 redis.call('PEXPIRE', inbox, ttl_ms)
 redis.call('HSET', account, 'inbox_bytes', bytes + #body, 'inbox_last', id,
   'inbox_oldest', string.format('%.0f', oldest_ms))
@@ -82,5 +84,6 @@ if idempotency then
 end
 
 local event = 'message ' .. id .. ' ' .. previous .. ' ' .. sender
-redis.call(publish, channel, #body <= INLINE_MAX_BYTES and event .. '\n' .. body or event)
+local is_inline = #body <= INLINE_MAX_BYTES and body_field == 'body'
+redis.call(publish, channel, is_inline and event .. '\n' .. body or event)
 return {'stored', id, previous, oldest_ms, dropped}

@@ -4,7 +4,7 @@
 --   is read without one, as messages_survey.lua says.
 -- Returns: {position, complete, entry...}: position is the id up to which nothing is left
 --   unread, '0-0' for an unknown address; complete is 1 when nothing lies beyond it; an entry is
---   {id, from, body}.
+--   {id, from, body, name of the body's field}.
 -- Repeatable: yes.
 -- Replicated: no.
 
@@ -27,7 +27,7 @@ while #page - 2 < max_count and bytes < max_bytes do
     if bytes >= max_bytes then
       break
     end
-    page[#page + 1] = {entry[1], entry[2][2], entry[2][4]}
+    page[#page + 1] = {entry[1], entry[2][2], entry[2][4], entry[2][3]}
     page[1] = entry[1]
     bytes, largest = bytes + #entry[2][4], math.max(largest, #entry[2][4])
   end

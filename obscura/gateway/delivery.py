@@ -35,7 +35,9 @@ _PAGE_MAX_BYTES = 262_144
 _RETRY_SECS = 0.5  # while Redis is away
 _ANY = EntryId(1 << 64, 0)  # beyond every entry
 
-Entry = tuple[EntryId, bytes, bytes]  # of an inbox: with its sender and its body
+Entry = tuple[
+    EntryId, bytes, bytes, int | None
+]  # of an inbox: its sender, its body, and its time if the id has another
 
 
 class Delivery:
@@ -190,10 +192,10 @@ class Delivery:
     def _write(self, entries: Iterable[Entry]) -> None:
         message_id_of, remember = self._format.message_id, self.in_flight.add
         envelopes = []
-        for entry, sender, body in entries:
+        for entry, sender, body, sent_ms in entries:
             message_id = message_id_of(entry)
             remember(message_id, entry, len(body))
-            envelopes.append((message_id, sender, entry.ms, body))
+            envelopes.append((message_id, sender, entry.ms if sent_ms is None else sent_ms, body))
         if envelopes:
             self._writer.write(self._format.envelopes(envelopes))
             self._count(len(envelopes))

@@ -13,6 +13,7 @@ from obscura.redis_client.commands import CommandExecutor
 from obscura.redis_client.connection import CommandConnection
 from obscura.redis_client.requirements import parse_info
 from obscura.store import keyspace
+from obscura.store.messages import sent_ms_of
 
 _KEYS_PER_SCAN = 1000
 _MAX_SCANS = 200  # past them the number of accounts is an estimate
@@ -213,5 +214,8 @@ def _moment(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
 
 
-def _entry_moment(entries: list[list[bytes]]) -> datetime | None:
-    return _moment(int(entries[0][0].partition(b"-")[0])) if entries else None
+def _entry_moment(entries: list[tuple[bytes, list[bytes]]]) -> datetime | None:
+    if not entries:
+        return None
+    entry_id, (_, _, body_field, _) = entries[0]
+    return _moment(sent_ms_of(body_field) or int(entry_id.partition(b"-")[0]))

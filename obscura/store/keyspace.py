@@ -59,7 +59,7 @@ def one_time_order(address_id: UUID) -> str:
     return f"obscura:{{{address_id}}}:prekeys:order"
 
 
-@KINDS.many("stream", "from, body", "TTL after last message")
+@KINDS.many("stream", "from, body (body@<ms> if the id is ahead of the time)", "TTL after last message")
 def inbox(address_id: Id) -> str:
     return f"obscura:{{{address_id}}}:inbox"
 

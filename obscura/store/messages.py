@@ -79,11 +79,17 @@ AppendOutcome = Appended | NotAppended
 
 
 class Entry(NamedTuple):
-    """One pending message. ``sender`` is an address id in text, as it goes into the frame."""
+    """One pending message.
+
+    Attributes:
+        sender: An address id in text, as it goes into the frame.
+        sent_ms: When it was sent, if ``id`` does not say: its milliseconds are ahead after a clock that was.
+    """
 
     id: EntryId
     sender: bytes
     body: bytes
+    sent_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,14 @@ class Page:
     entries: list[Entry]
     position: EntryId
     complete: bool
+
+
+def sent_ms_of(body_field: bytes) -> int | None:
+    """When an entry was sent, by the name of its field; None if its id says it: lua/messages_append.lua."""
+    if body_field == b"body":
+        return None
+    ms = body_field.partition(b"@")[2]
+    return int(ms) if ms.isdigit() else None
 
 
 class MessageStore:
@@ -146,7 +160,10 @@ class MessageStore:
             args=[start, max_count, max_bytes],
         )
         return Page(
-            [Entry(EntryId.parse(entry_id), sender, body) for entry_id, sender, body in entries],
+            [
+                Entry(EntryId.parse(entry_id), sender, body, sent_ms_of(field))
+                for entry_id, sender, body, field in entries
+            ],
             EntryId.parse(position),
             bool(complete),
         )
@@ -208,10 +225,10 @@ def _page_of(reply: Sequence[Any], last: EntryId, max_count: int, max_bytes: int
     """
     entries: list[Entry] = []
     size = 0
-    for entry_id, (_, sender, _, body) in reply:
+    for entry_id, (_, sender, field, body) in reply:
         if size >= max_bytes:
             break
-        entries.append(Entry(EntryId.parse(entry_id), sender, body))
+        entries.append(Entry(EntryId.parse(entry_id), sender, body, sent_ms_of(field)))
         size += len(body)
     if len(entries) < len(reply) or len(reply) == max_count:
         return Page(entries, entries[-1].id, complete=False)

@@ -5,9 +5,12 @@ import time
 import pytest
 
 from obscura.settings.model import SETTINGS
+from obscura.store import keyspace
 from obscura.v1.obscura_pb2 import EncryptedMessage
 from tests.gateway.sockets import open_after, raw
 from tests.support.client import Api, encrypted
+from tests.support.redis import RedisServer
+from tests.support.waiting import eventually
 
 DEFAULT_MAX_BYTES = int(SETTINGS["max_message_bytes"].default)
 
@@ -54,6 +57,28 @@ async def test_an_envelope_tells_sender_time_and_the_message_untouched(api: Api)
     assert abs(envelope.timestamp - time.time() * 1000) < 60_000
     assert frame.payload.endswith(body)
     assert EncryptedMessage.FromString(body).type == 77
+
+
+async def test_the_time_is_true_after_a_clock_that_ran_ahead(api: Api, redis_server: RedisServer) -> None:
+    """An hour ahead once, ids stay ahead of it; each envelope tells the second it was sent, live and from the inbox."""
+    alice, bob = await api.register(), await api.register()
+    socket = await bob.connect()
+    await open_after(socket, alice, bob)
+    with redis_server.client as redis:
+        redis.hset(keyspace.account(bob.id), "inbox_last", f"{(redis.time()[0] + 3600) * 1000}-0")
+    began_ms = time.time() * 1000
+    await alice.deliver(bob, b"1", b"2")
+    live = await socket.envelopes(2)
+    again = await (await bob.connect()).envelopes(3)
+    ended_ms = time.time() * 1000
+    assert [envelope.message.content for envelope in live] == [b"1", b"2"]
+    assert [(envelope.id, envelope.timestamp) for envelope in live] == [
+        (envelope.id, envelope.timestamp) for envelope in again[1:]
+    ]
+    assert all(began_ms - 1000 <= envelope.timestamp <= ended_ms + 1000 for envelope in live)
+    await socket.ack(*live)
+    with redis_server.client as redis:
+        await eventually(lambda: redis.xlen(keyspace.inbox(bob.id)) == 1)
 
 
 async def test_what_was_not_acked_comes_again_with_the_same_id(api: Api) -> None:

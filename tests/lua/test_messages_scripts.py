@@ -254,6 +254,20 @@ def test_ids_are_the_time_when_that_is_ahead(inbox: Inbox) -> None:
     assert before <= ms <= (inbox.redis.time()[0] + 1) * 1000
 
 
+def test_an_id_that_is_ahead_of_the_clock_has_the_time_beside_it(inbox: Inbox) -> None:
+    """A reader gets it from the inbox, so the event comes without the body; within a second the id will do."""
+    seconds, _ = inbox.redis.time()
+    with inbox.hearing() as hear:
+        for ahead_secs in (0.9, 60):
+            inbox.redis.hset(inbox.account, "inbox_last", f"{int((inbox.redis.time()[0] + ahead_secs) * 1000)}-7")
+            inbox.append()
+        heard = hear(2)
+    assert [event.endswith(b"\nhello") for event in heard] == [True, False]
+    usual, ahead = (list(fields) for _, fields in inbox.redis.xrange(inbox.stream))
+    assert usual == [b"from", b"body"]
+    assert 0 <= int(ahead[1].removeprefix(b"body@")) - seconds * 1000 < 10_000
+
+
 def test_an_idempotency_key_stores_once(inbox: Inbox) -> None:
     """The second call with the same key and digest changes and announces nothing."""
     with inbox.hearing() as hear:

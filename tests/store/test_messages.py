@@ -107,3 +107,20 @@ async def test_what_is_stored_after_the_survey_is_read_with_it(
 
     monkeypatch.setattr(store._scripts, "run", survey_then_append)
     assert await store.read(user_id, START, 100, PAGE_BYTES) == Page(entries, entries[1].id, complete=True)
+
+
+@pytest.mark.parametrize("size", [10, MEBIBYTE])
+async def test_messages_after_a_clock_that_ran_ahead_have_their_true_time(
+    store: MessageStore, user_id: UUID, size: int
+) -> None:
+    """Ids go on from the time that the clock showed, in an inbox of any size; the time is told beside them."""
+    before_ms = int((await store._commands.call("TIME"))[0]) * 1000
+    ahead_ms = before_ms + DAY_MS
+    await store._commands.call("HSET", keyspace.account(user_id), "inbox_last", f"{ahead_ms}-5")
+    await fill(store, user_id, size, 10)
+    entries = [entry for page in await pages_of(store, user_id, 1) for entry in page.entries]
+    after_ms = int((await store._commands.call("TIME"))[0]) * 1000 + 1000
+    assert [entry.id for entry in entries] == [EntryId(ahead_ms, 6), EntryId(ahead_ms, 7)]
+    for entry in entries:
+        assert entry.sent_ms is not None
+        assert before_ms <= entry.sent_ms <= after_ms
