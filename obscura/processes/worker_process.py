@@ -16,8 +16,9 @@ from obscura.processes.worker_config import WorkerConfig
 from obscura.settings.fields import ENV_PREFIX
 from obscura.tasks import end_tasks
 
-# -P: the directory it happens to run in is no place to import from.
-_COMMAND = (sys.executable, "-P", "-c", "import sys; from obscura.processes.worker_main import main; sys.exit(main())")
+# -P: the directory it happens to run in is no place to import from. Of what is imported nothing is garbage.
+_PROGRAM = "import gc, sys; gc.disable(); from obscura.processes.worker_main import main; gc.enable(); sys.exit(main())"
+_COMMAND = (sys.executable, "-P", "-c", _PROGRAM)
 _MAX_LINE_BYTES = 2**24  # the metrics of one process
 _START_SECS = 60.0  # much more than the busiest machine takes
 
