@@ -18,7 +18,7 @@ class MessageStored(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PreKeysLow:
-    """lua/keys_take.lua left fewer one-time pre-keys than the threshold."""
+    """lua/keys_take.lua left few one-time pre-keys, or found none to give."""
 
     count: int
 

@@ -63,8 +63,8 @@ class KeyStore:
         """Hand out the bundle of an address, using up its oldest one-time pre-key.
 
         Atomic across nodes: no one-time key is returned twice, the last ``reserve`` are not
-        touched, and a bundle is of one identity. When a take leaves fewer one-time keys than
-        ``threshold`` for the first time, the owner's nodes are told. None: there is no such address.
+        touched, and a bundle is of one identity. The owner's nodes are told when one-time keys
+        become fewer than ``threshold``, fewer still, and when none is left. None: there is no such address.
 
         Raises:
             StoreUnavailable: No reply. A key may be gone, so do not repeat the call.
@@ -76,6 +76,7 @@ class KeyStore:
                 keyspace.one_time_keys(address_id),
                 keyspace.one_time_order(address_id),
                 keyspace.events(address_id),
+                keyspace.told_of_no_keys(address_id),
             ],
             args=[threshold, self._commands.publish, reserve, *BUNDLE_FIELDS],
         )

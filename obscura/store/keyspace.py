@@ -59,6 +59,11 @@ def one_time_order(address_id: UUID) -> str:
     return f"obscura:{{{address_id}}}:prekeys:order"
 
 
+@KINDS.many("string", "nothing; while it is there its owner is not told again that no one-time pre-key is left", "60 s")
+def told_of_no_keys(address_id: UUID) -> str:
+    return f"obscura:{{{address_id}}}:prekeys:told"
+
+
 @KINDS.many("stream", "from, body (body@<ms> if the id is ahead of the time)", "TTL after last message")
 def inbox(address_id: Id) -> str:
     return f"obscura:{{{address_id}}}:inbox"

@@ -7,7 +7,8 @@ import pytest
 from obscura.settings.model import SETTINGS
 from obscura.store import keyspace
 from obscura.v1.obscura_pb2 import EncryptedMessage
-from tests.gateway.sockets import open_after, raw
+from tests.conftest import StartNode
+from tests.gateway.sockets import Connect, open_after, raw
 from tests.support.client import Api, encrypted
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
@@ -120,6 +121,19 @@ async def test_several_sockets_of_a_user_each_get_every_message(api: Api) -> Non
     await alice.deliver(bob, b"the end")
     for socket in sockets:
         assert await socket.is_silent_until(b"the end") == []
+
+
+async def test_a_client_that_missed_that_keys_are_low_is_told_again(
+    start_node: StartNode, connect_api: Connect
+) -> None:
+    """At half of the threshold and at zero, and then not with every fetch."""
+    api = connect_api(await start_node(pre_key_refill_threshold=8))
+    alice, bob = await api.register(), await api.register(pre_keys=9)
+    socket = await bob.connect()
+    for _ in range(12):
+        assert (await alice.bundle_of(bob)).status == 200
+    assert [(await socket.status()).one_time_pre_key_count for _ in range(3)] == [7, 4, 0]
+    await open_after(socket, alice, bob)
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body")

@@ -6,6 +6,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from redis import Redis
+from redis.client import PubSub
 
 from obscura.store import keyspace
 from tests.support.scripts import ScriptRunner
@@ -23,13 +25,15 @@ class Account:
         self.account, self.inbox = keyspace.account(self.id), keyspace.inbox(self.id)
         self.one_time, self.order = keyspace.one_time_keys(self.id), keyspace.one_time_order(self.id)
         self.sessions, self.events = keyspace.sessions(self.id), keyspace.events(self.id)
+        self.told = keyspace.told_of_no_keys(self.id)
         self.keys = [self.account, self.one_time, self.order]
         fields = json.dumps(device_fields("first", signed_id))
         scripts.run("accounts_create", self.keys, [fields, json.dumps(pairs(key_ids)), 60_000])
 
     def take(self, threshold: int = THRESHOLD, reserve: int = 0) -> Any:
         names = device_fields("", 0)[::2]
-        return self.scripts.run("keys_take", [*self.keys, self.events], [threshold, "PUBLISH", reserve, *names])
+        keys = [*self.keys, self.events, self.told]
+        return self.scripts.run("keys_take", keys, [threshold, "PUBLISH", reserve, *names])
 
     def refill(
         self,
@@ -90,6 +94,15 @@ def pairs(key_ids: Iterable[int], name: str = "old") -> list[str]:
     return [text for key_id in key_ids for text in (str(key_id), f"{name} {key_id}")]
 
 
+def heard(events: PubSub, channel: str) -> list[bytes]:
+    """What was published there since it was last asked."""
+    Redis(connection_pool=events.connection_pool).publish(channel, "end")
+    said = []
+    while (message := events.get_message(timeout=10)) is None or message["data"] != b"end":
+        said += [message["data"]] if message else []
+    return said
+
+
 def test_take_of_an_unknown_user_is_empty(scripts: ScriptRunner) -> None:
     """No account, no bundle."""
     account = Account(scripts)
@@ -111,27 +124,51 @@ def test_take_without_one_time_keys_gives_the_rest(scripts: ScriptRunner) -> Non
     assert Account(scripts).take() == [[b"first", b"4711", b"1", b"signed 1", b"signature 1"], [], 0, 0]
 
 
-def test_take_tells_once_when_the_count_falls_below_the_threshold(scripts: ScriptRunner) -> None:
-    """The take that leaves one less than the threshold is announced, and no other."""
-    account = Account(scripts, range(5))
+@pytest.mark.parametrize(
+    ("threshold", "told"), [(6, [5, 3, 0]), (7, [6, 3, 0]), (3, [2, 1, 0]), (2, [1, 0]), (1, [0]), (0, [])]
+)
+def test_take_tells_below_the_threshold_at_half_of_it_and_at_zero(
+    scripts: ScriptRunner, threshold: int, told: list[int]
+) -> None:
+    """And of no other count; of these takes the first alone counts as the one that made keys low."""
+    account = Account(scripts, range(9))
     with scripts.redis.pubsub(ignore_subscribe_messages=True) as events:
         events.subscribe(account.events)
-        lows = [account.take()[2] for _ in range(6)]
-        assert lows == [0, 0, 1, 0, 0, 0]
-        scripts.redis.publish(account.events, "end")
-        heard = []
-        while (message := events.get_message(timeout=10)) is None or message["data"] != b"end":
-            heard += [message["data"]] if message else []
-    assert heard == [b"pre-keys-low 2"]
+        lows = [account.take(threshold)[2] for _ in range(9)]
+        assert heard(events, account.events) == [b"pre-keys-low %d" % count for count in told]
+    assert sum(lows) == bool(threshold)
+
+
+@pytest.mark.parametrize("reserve", [0, 2])
+def test_take_of_nothing_tells_once_a_minute(scripts: ScriptRunner, reserve: int) -> None:
+    """From zero on, or from the reserve: however many ask, and again when the minute is over."""
+    account = Account(scripts, range(3))
+    with scripts.redis.pubsub(ignore_subscribe_messages=True) as events:
+        events.subscribe(account.events)
+        for _ in range(6):
+            account.take(threshold=9, reserve=reserve)
+        assert heard(events, account.events) == [b"pre-keys-low %d" % reserve]
+        assert 0 < scripts.redis.pttl(account.told) <= 60_000
+        scripts.redis.delete(account.told)
+        for _ in range(3):
+            account.take(threshold=9, reserve=reserve)
+        assert heard(events, account.events) == [b"pre-keys-low %d" % reserve]
+
+
+def test_take_of_nothing_tells_nobody_who_wants_no_keys(scripts: ScriptRunner) -> None:
+    """Without a threshold there is no shortage."""
+    account = Account(scripts)
+    account.take(threshold=0)
+    assert not scripts.redis.exists(account.told)
 
 
 def test_take_leaves_the_reserve_untouched(scripts: ScriptRunner) -> None:
     """A caller who may not touch the last keys gets the bundle without one, and is told apart from running out."""
     account = Account(scripts, [1, 2, 3])
     assert account.take(reserve=2)[1:] == [[b"1", b"old 1"], 1, 0]
-    before = account.everything()
+    before = account.stored()
     assert [account.take(reserve=reserve)[1:] for reserve in (2, 3, 100)] == [[[], 0, 1]] * 3
-    assert account.everything() == before
+    assert account.stored() == before
     assert account.take(reserve=1)[1:] == [[b"2", b"old 2"], 0, 0]
     assert account.take(reserve=0)[1:] == [[b"3", b"old 3"], 0, 0]
     assert account.take(reserve=2)[1:] == [[], 0, 0]
