@@ -1,6 +1,7 @@
 """What every test may ask for: a real Redis, real nodes on it, and clients of them."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -75,10 +76,10 @@ def own_redis() -> Iterator[RedisServer]:
 
 @pytest.fixture
 async def start_node(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[StartNode]:
-    """Starts a node in this process; keyword arguments are settings. All are stopped at the end."""
+    """Starts a node in this process; keyword arguments are settings, and its clock. All are stopped at the end."""
     async with AsyncExitStack() as running:
 
-        async def start(**changes: Any) -> Node:
+        async def start(now: Callable[[], float] = time.time, **changes: Any) -> Node:
             values: dict[str, Any] = {
                 "host": "127.0.0.1",
                 "port": 0,
@@ -89,7 +90,7 @@ async def start_node(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator
                 "shutdown_timeout_secs": 2,
                 **NO_LIMITS,
             }
-            node = Node(Settings(**values | changes))
+            node = Node(Settings(**values | changes), now=now)
             await node.start()
             running.push_async_callback(node.stop)
             return node

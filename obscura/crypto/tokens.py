@@ -18,6 +18,10 @@ import orjson
 from obscura import errors
 
 _ALGORITHM = "HS256"
+SKEW_ALLOWANCE_SECS = 60
+"""So far the clocks of two nodes may be apart: no token is from further ahead, and an ended session stays
+listed for so much longer than its last token."""
+
 _MIN_SECRET_BYTES = 32
 _MAX_TOKEN_CHARS = 4096
 _MAX_REMEMBERED_TOKENS = 20_000
@@ -46,11 +50,17 @@ class IssuedToken:
 
 @dataclass(frozen=True, slots=True)
 class AccessClaims:
-    """What a verified access token says; ``expires_at``, in unix seconds, is exactly its ``exp``."""
+    """What a verified access token says.
+
+    Attributes:
+        expires_at: Exactly its ``exp``, in unix seconds.
+        believed_from: Before this second it is from too far ahead.
+    """
 
     user_id: UUID
     session_id: UUID
     expires_at: float
+    believed_from: float = field(default=0.0, compare=False)
     user: str = field(init=False, compare=False)
     """The user id in text: it goes into Redis with each message."""
 
@@ -66,7 +76,7 @@ class AccessTokens:
     Args:
         secrets: The first signs, all verify, so that one can follow another without logouts.
         ttl_secs: How long a token lives; a fraction is allowed.
-        now: The clock, in unix seconds, by which tokens are stamped and expire.
+        now: The clock, in unix seconds, by which tokens expire; also what stamps them, if nothing else is said.
 
     Raises:
         ValueError: No secret, one under 32 bytes, or one that is a public key by mistake.
@@ -81,13 +91,13 @@ class AccessTokens:
         # Each request brings its token: looking it up costs a fiftieth of checking its signature.
         self._remembered: OrderedDict[str, AccessClaims] = OrderedDict()
 
-    def issue(self, user_id: UUID, session_id: UUID) -> IssuedToken:
-        """Sign a token that expires ``ttl_secs`` from now, never later.
+    def issue(self, user_id: UUID, session_id: UUID, now: float | None = None) -> IssuedToken:
+        """Sign a token that expires ``ttl_secs`` from ``now``, never later.
 
         Times are whole seconds, rounded down, as not every client can read others. Only a
         lifetime under 10 s keeps its fraction, as rounding might take all of it.
         """
-        now = self._now()
+        now = self._now() if now is None else now
         expires_at = now + self._ttl_secs
         if self._ttl_secs >= _WHOLE_SECONDS_FROM_SECS:
             expires_at = math.floor(expires_at)
@@ -98,8 +108,10 @@ class AccessTokens:
     def verify(self, token: str) -> AccessClaims:
         """Return what ``token`` says if one of the secrets signed it and it has not expired.
 
-        It is dead at its ``exp``, without leeway. Claims besides the four are ignored, so
-        that a newer node may add one.
+        It is dead at its ``exp``, without leeway, and not yet alive while that lies more than
+        ``ttl_secs`` and a minute ahead, or its ``iat`` more than a minute: it was made under
+        another setting, or by a clock that was wrong, and might outlive what is known of its
+        session. Claims besides the four are ignored, so that a newer node may add one.
 
         Raises:
             Unauthorized: Anything else; the text does not say what is wrong.
@@ -109,7 +121,8 @@ class AccessTokens:
             claims = self._read(token)
             if claims is not None:
                 self._remember(token, claims)
-        if claims is None or self._now() >= claims.expires_at:  # RFC 7519 section 4.1.4: on it, too
+        # RFC 7519 section 4.1.4: dead on its expiry, too.
+        if claims is None or not claims.believed_from <= self._now() < claims.expires_at:
             self._remembered.pop(token, None)
             raise errors.Unauthorized("Invalid or expired access token")
         return claims
@@ -117,7 +130,7 @@ class AccessTokens:
     def _read(self, token: str) -> AccessClaims | None:
         for secret in self._secrets:
             try:  # with our algorithm alone, whatever the token's header says (RFC 8725 section 3.1)
-                return _access_claims(_SIGNATURES.decode(token, secret, algorithms=[_ALGORITHM]))
+                return _access_claims(_SIGNATURES.decode(token, secret, algorithms=[_ALGORITHM]), self._ttl_secs)
             except jwt.InvalidSignatureError:
                 continue
             except (jwt.PyJWTError, ValueError):
@@ -146,8 +159,8 @@ def _checked_secret(secret: bytes | str) -> bytes:
     return key
 
 
-def _access_claims(payload: bytes) -> AccessClaims | None:
-    """Read signed claims; None if one is missing or mistyped.
+def _access_claims(payload: bytes, ttl_secs: float) -> AccessClaims | None:
+    """Read signed claims of a token that should live ``ttl_secs``; None if one is missing or mistyped.
 
     Raises:
         ValueError: Not JSON, or an id that is no UUID.
@@ -158,10 +171,11 @@ def _access_claims(payload: bytes) -> AccessClaims | None:
         case {
             "sub": str(user_id),
             "sid": str(session_id),
-            "iat": int() | float(),
+            "iat": int() | float() as issued_at,
             "exp": int() | float() as expires_at,
         }:
-            return AccessClaims(UUID(user_id), UUID(session_id), expires_at)
+            believed_from = max(expires_at - ttl_secs, issued_at) - SKEW_ALLOWANCE_SECS
+            return AccessClaims(UUID(user_id), UUID(session_id), expires_at, believed_from)
     return None
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from uuid import uuid4
@@ -10,6 +11,8 @@ from uuid import uuid4
 from obscura.api.server import ApiServices, make_api_server
 from obscura.blobs import Blobs
 from obscura.blobs.factory import make_blobs
+from obscura.clock import SharedClock
+from obscura.crypto.tokens import SKEW_ALLOWANCE_SECS
 from obscura.errors import StartupError, StoreUnavailable
 from obscura.node.gateway import build_acks, build_gateway, build_hub
 from obscura.node.janitors import start_janitors
@@ -38,6 +41,7 @@ class Node:
     Args:
         is_worker: It is one of several processes that share the API port. Their supervisor
             has the management port, and the embedded Redis if there is one.
+        now: The machine's clock.
 
     Attributes, after `start`:
         api_port: Where clients connect.
@@ -45,14 +49,17 @@ class Node:
         redis_description: Where the data is, in lines for an operator.
     """
 
-    def __init__(self, settings: Settings, is_worker: bool = False) -> None:
+    def __init__(self, settings: Settings, is_worker: bool = False, now: Callable[[], float] = time.time) -> None:
         self._settings = settings
+        self._now = now
+        self._clock = SharedClock(now)
         self._is_worker = is_worker
         self._is_draining = False
         self._id = str(uuid4())
         self._running = AsyncExitStack()  # what to stop, in the reverse order of its start
         self._stopping: asyncio.Task[None] | None = None
         self._redis: RedisClient
+        self._health_monitor: RedisHealthMonitor
         self._blobs: Blobs
         self._services: Services
         self.api_port = self.management_port = 0
@@ -91,6 +98,7 @@ class Node:
             "database": lambda: self._redis.is_alive(self._settings.health_db_timeout_ms / 1000),
             "storage": self._has_storage,
             "events": self._redis.is_subscribed,
+            "clock": self._has_true_clock,
         }
         return await Readiness(checks, lambda: self._is_draining)()
 
@@ -100,7 +108,7 @@ class Node:
         events = EventDecoder()
         self._redis = await self._connect(settings, events)
         self._blobs = await self._start_blobs()
-        self._services = services = build_services(settings, self._redis, self._blobs, self._running)
+        self._services = services = build_services(settings, self._redis, self._clock, self._blobs, self._running)
         hub = build_hub(self._redis, events, services, self._running)
         await services.sessions.reload_ended()  # only now, so that none ends between the list and the events
         start_janitors(settings, self._redis, services, self._running)
@@ -132,9 +140,10 @@ class Node:
         )
         self._running.push_async_callback(redis.stop)
         await redis.start({keyspace.ENDED_SESSIONS})
-        health_monitor = RedisHealthMonitor(lambda: redis.commands.masters)
-        self._running.push_async_callback(health_monitor.stop)
-        health_monitor.start()
+        monitor = RedisHealthMonitor(lambda: redis.commands.masters, now=self._now, clock=self._clock)
+        self._running.push_async_callback(monitor.stop)
+        await monitor.start()
+        self._health_monitor = monitor
         READY.set_function(lambda: not self._is_draining and redis.is_connected and redis.events.is_healthy)
         return redis
 
@@ -165,6 +174,9 @@ class Node:
         self._running.push_async_callback(api.stop_accepting)
         self._running.push_async_callback(gateway.drain, settings.drain_secs)
         self._running.callback(api.disable_keep_alive)
+
+    async def _has_true_clock(self) -> bool:
+        return self._health_monitor.skew_secs <= SKEW_ALLOWANCE_SECS
 
     async def _has_storage(self) -> bool:
         try:

@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from obscura.blobs import Blobs
+from obscura.clock import SharedClock
 from obscura.crypto.passwords import make_passwords
 from obscura.crypto.tokens import AccessTokens
 from obscura.redis_client.client import RedisClient
@@ -34,11 +35,14 @@ class Services:
     auth_limit: RateLimit
 
 
-def build_services(settings: Settings, redis: RedisClient, blobs: Blobs, running: AsyncExitStack) -> Services:
+def build_services(
+    settings: Settings, redis: RedisClient, clock: SharedClock, blobs: Blobs, running: AsyncExitStack
+) -> Services:
     """Build them.
 
     Args:
         settings: With the secrets of access tokens.
+        clock: By which tokens and attachments expire.
         running: Is given what ends their threads and tasks.
     """
     commands, scripts = redis.commands, redis.scripts
@@ -46,8 +50,9 @@ def build_services(settings: Settings, redis: RedisClient, blobs: Blobs, running
     running.callback(passwords.close)
     sessions = Sessions(
         SessionStore(commands, scripts),
-        AccessTokens(settings.jwt_secret, settings.access_token_ttl_secs),
+        AccessTokens(settings.jwt_secret, settings.access_token_ttl_secs, clock),
         SessionOptions.from_settings(settings, settings.jwt_secret[0]),
+        clock,
     )
     running.push_async_callback(sessions.stop)
     keys = Keys(
@@ -66,7 +71,10 @@ def build_services(settings: Settings, redis: RedisClient, blobs: Blobs, running
         passwords,
         RateLimit(scripts, limits.LOGIN.config(settings)),
         settings.max_pre_keys,
+        clock,
     )
-    attachments = Attachments(AttachmentStore(commands, scripts), blobs, AttachmentOptions.from_settings(settings))
+    attachments = Attachments(
+        AttachmentStore(commands, scripts), blobs, AttachmentOptions.from_settings(settings), clock
+    )
     auth_limit = RateLimit(scripts, limits.AUTH.config(settings))
     return Services(sessions, keys, messages, accounts, attachments, auth_limit)

@@ -23,7 +23,7 @@ from obscura.settings.model import Settings
 
 log = logging.getLogger(__name__)
 
-_PARTS = ("database", "storage", "events")
+_PARTS = ("database", "storage", "events", "clock")
 _LATE_ANSWER_SECS = 1.0  # beyond what a worker's own checks may take
 _LATE_END_SECS = 3.0  # beyond what a worker's own stop may take
 

@@ -1,15 +1,17 @@
-"""What every node looks at in Redis once in a while, for its metrics: the clock and the memory.
+"""What every node looks at in Redis once in a while: the clock and the memory.
 
-Sessions, expiry and clean-up compare times that nodes and Redis took, so their clocks
-must agree. And a Redis whose memory is full refuses every message.
+Sessions and attachments expire by Redis's clock, which nodes carry on in between. A machine
+whose own clock is far from it shows in the metrics. And a Redis whose memory is full refuses
+every message.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from obscura.clock import SharedClock
 from obscura.errors import StoreUnavailable
 from obscura.observability.metrics.redis import REDIS_CLOCK_SKEW, REDIS_MEMORY_USED
 from obscura.redis_client.requirements import parse_info
@@ -27,12 +29,25 @@ class Master(Protocol):
         """Run one command; raises `StoreUnavailable`."""
 
 
+class _Time(NamedTuple):
+    """What one master said its time is, when it was asked by our `SharedClock.elapsed`, and how far off we are."""
+
+    redis_secs: float
+    asked_at: float
+    skew_secs: float
+
+
 class RedisHealthMonitor:
-    """Sets the metrics once in a period, until it is stopped. While Redis is away the last values stand.
+    """Sets the metrics and the shared clock once in a period, until it is stopped. While Redis is away they stand.
 
     Args:
         masters: Names those there are at the moment; of several the worst counts.
         now: This machine's clock, in seconds since the epoch.
+        clock: Is told what Redis says. Of several masters the one that is ahead counts: an entry
+            that it has let expire is of a token that has expired here, too.
+
+    Attributes:
+        skew_secs: How far at least this machine's clock was from Redis's when it was last looked at.
     """
 
     def __init__(
@@ -40,13 +55,22 @@ class RedisHealthMonitor:
         masters: Callable[[], Collection[Master]],
         period_secs: float = PERIOD_SECS,
         now: Callable[[], float] = time.time,
+        clock: SharedClock | None = None,
     ) -> None:
         self._masters = masters
         self._period_secs = period_secs
         self._now = now
+        self._clock = clock or SharedClock()
         self._task: asyncio.Task[None] | None = None
+        self.skew_secs = 0.0
 
-    def start(self) -> None:
+    async def start(self) -> None:
+        """Look for the first time, and go on in the background.
+
+        Raises:
+            StoreUnavailable: No reply.
+        """
+        await self._look_at_clocks()
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
@@ -55,9 +79,9 @@ class RedisHealthMonitor:
     async def _run(self) -> None:
         while True:
             try:
-                masters = self._masters()
-                REDIS_CLOCK_SKEW.set(max([await self._skew_of(master) for master in masters], default=0))
-                REDIS_MEMORY_USED.set(max([await self._memory_used_of(master) for master in masters], default=0))
+                await self._look_at_clocks()
+                shares = [await self._memory_used_of(master) for master in self._masters()]
+                REDIS_MEMORY_USED.set(max(shares, default=0))
             except StoreUnavailable:
                 log.debug("no vital signs of Redis")
             except Exception:
@@ -65,13 +89,21 @@ class RedisHealthMonitor:
                 log.exception("the vital signs of Redis could not be read")
             await asyncio.sleep(self._period_secs)
 
-    async def _skew_of(self, master: Master) -> float:
+    async def _look_at_clocks(self) -> None:
+        times = [await self._time_of(master) for master in self._masters()]
+        self.skew_secs = max((one.skew_secs for one in times), default=0)
+        REDIS_CLOCK_SKEW.set(self.skew_secs)
+        if times:
+            ahead = max(times, key=lambda one: one.redis_secs - one.asked_at)
+            self._clock.hear(ahead.redis_secs, ahead.asked_at)
+
+    async def _time_of(self, master: Master) -> _Time:
         # Redis looked at its clock at some moment between our two looks. A slow network or a busy loop
         # draws these apart, so only a time of Redis outside of them proves a difference, and only by so much.
-        sent = self._now()
+        asked_at, sent = self._clock.elapsed(), self._now()
         seconds, microseconds = await master.call("TIME")
         theirs = int(seconds) + int(microseconds) / 1_000_000
-        return max(0.0, sent - theirs, theirs - self._now())
+        return _Time(theirs, asked_at, max(0.0, sent - theirs, theirs - self._now()))
 
     async def _memory_used_of(self, master: Master) -> float:
         return memory_used(parse_info(await master.call("INFO", "memory")))

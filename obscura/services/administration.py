@@ -14,6 +14,7 @@ import secrets
 from typing import Self
 from uuid import UUID
 
+from obscura.clock import SharedClock
 from obscura.crypto.tokens import AccessTokens
 from obscura.errors import Unavailable
 from obscura.services.sessions import SessionOptions, Sessions
@@ -44,7 +45,7 @@ class AccountAdministration:
         # Sessions are only ended here: no token is signed or checked, so any secret does.
         secret = secrets.token_hex()
         tokens = AccessTokens([secret], settings.access_token_ttl_secs)
-        sessions = Sessions(session_store, tokens, SessionOptions.from_settings(settings, secret))
+        sessions = Sessions(session_store, tokens, SessionOptions.from_settings(settings, secret), SharedClock())
         return cls(accounts, session_store, messages, sessions)
 
     async def end_sessions(self, user_id: UUID) -> int:

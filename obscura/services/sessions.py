@@ -2,13 +2,14 @@
 
 import hashlib
 import logging
-import time
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
-from obscura.crypto.tokens import AccessClaims, AccessTokens, RefreshToken, successor
+from obscura.clock import SharedClock
+from obscura.crypto.tokens import SKEW_ALLOWANCE_SECS, AccessClaims, AccessTokens, RefreshToken, successor
 from obscura.errors import StoreUnavailable, Unauthorized, Unavailable
 from obscura.model.accounts import Tokens
 from obscura.observability.metrics.accounts import (
@@ -18,16 +19,17 @@ from obscura.observability.metrics.accounts import (
     SESSIONS_REFRESHED,
     SESSIONS_STARTED,
 )
-from obscura.services.ended_sessions import SKEW_ALLOWANCE_SECS, EndedSessions
+from obscura.services.ended_sessions import EndedSessions
 from obscura.services.uncertain_rotations import UncertainRotations
 from obscura.settings.model import Settings
-from obscura.store.sessions import Rotation, SessionStore
+from obscura.store.sessions import EndedList, Exchange, Lifetimes, ListedFor, Rotation, SessionStore
 
 log = logging.getLogger(__name__)
 
 RACE_WINDOW_MS = 10_000  # a token presented again within this is a race of two tabs, later it is theft (RFC 9700)
 _RACES = {Rotation.RETRIED: "retried", Rotation.RACED: "refused"}  # what became of a token that came twice
 _DAY_MS = 86_400_000
+_UNKNOWN_LIFE_SECS = 86_400  # of a token of which nobody noted when it expires; by default it is 15 minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +66,14 @@ class Sessions:
         ended: Those that have ended, as far as this node has heard.
     """
 
-    def __init__(
-        self, store: SessionStore, tokens: AccessTokens, options: SessionOptions, now: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, store: SessionStore, tokens: AccessTokens, options: SessionOptions, clock: SharedClock) -> None:
         self._store = store
         self._tokens = tokens
         self._options = options
-        self._now = now
+        self._clock = clock
         self._uncertain_rotations = UncertainRotations(undo=self._rotate)
-        self.ended = EndedSessions(now)
+        self._lives = Lifetimes(options.refresh_ttl_ms, math.ceil(options.access_ttl_secs * 1000))
+        self.ended = EndedSessions(clock, options.access_ttl_secs + SKEW_ALLOWANCE_SECS)
 
     def authenticate(self, token: str) -> AccessClaims:
         """Whose access token this is. No round trip.
@@ -100,11 +101,12 @@ class Sessions:
         """
         refresh = RefreshToken.new(user_id)
         session_id = refresh.session_id
-        if not await self._store.create(user_id, session_id, refresh.digest, self._options.refresh_ttl_ms):
+        issued_ms = await self._store.create(user_id, session_id, refresh.digest, self._lives)
+        if issued_ms is None:
             raise Unavailable("the account is gone")
         SESSIONS_STARTED.labels(by).inc()
         await self._end_surplus(user_id, session_id)
-        return self._issue(refresh)
+        return self._issue(refresh, issued_ms)
 
     async def refresh(self, text: str) -> Tokens:
         """Exchange a refresh token for its successor and a new access token; the old one is dead at once.
@@ -123,12 +125,12 @@ class Sessions:
             await self._store.end(user_id, session_id)
             raise Unauthorized("Invalid refresh token")
         following = self._successor(presented)
-        rotation = await self._exchange(presented, following)
+        rotation, issued_ms = await self._exchange(presented, following)
         if rotation in _RACES:
             REFRESH_RACED.labels(_RACES[rotation]).inc()
         if rotation in (Rotation.ROTATED, Rotation.RETRIED):
             SESSIONS_REFRESHED.inc()
-            return self._issue(following)
+            return self._issue(following, issued_ms)
         if rotation is Rotation.REUSED:
             REFRESH_REUSED.inc()
             SESSIONS_ENDED.labels("token reused").inc()
@@ -156,35 +158,50 @@ class Sessions:
         Raises:
             StoreUnavailable: They may have ended, and then for good.
         """
-        # First listed for as long as the refresh token lives: if a crash keeps that from being removed,
-        # the session does not come back when the list forgets it.
-        await self._enter(session_ids, self._options.refresh_ttl_ms / 1000)
-        for session_id in session_ids:
-            await self._store.end(user_id, session_id)
+        if not session_ids:
+            return
+        # First listed for as long as the refresh token lives, which may have been given longer than one is
+        # today: if a crash keeps it from being removed, the session does not come back when the list forgets it.
+        expiries = await self._store.expiries_of(user_id)
+        last_ms = max(expiries.get(session_id, 0) for session_id in session_ids)
+        await self._enter(session_ids, self._options.refresh_ttl_ms / 1000, last_ms)
+        tokens_ms = [await self._store.end(user_id, session_id) for session_id in session_ids]
         with suppress(StoreUnavailable):  # listed for longer than needed, they are ended all the same
-            await self.mark_ended(session_ids)
+            await self.mark_ended(session_ids, max(tokens_ms) if all(tokens_ms) else 0)
 
     async def others_of(self, claims: AccessClaims) -> list[UUID]:
         """The account's sessions beside the caller's own."""
         return [known for known in await self._store.ids_of(claims.user_id) if known != claims.session_id]
 
-    async def mark_ended(self, session_ids: Sequence[UUID]) -> None:
-        """Have every node refuse the access tokens of these sessions, until the last has expired."""
-        await self._enter(session_ids, self._options.access_ttl_secs)
+    async def mark_ended(self, session_ids: Sequence[UUID], last_token_ms: int) -> None:
+        """Have every node refuse the access tokens of these sessions, until the last has expired.
+
+        Args:
+            last_token_ms: When that will be, as far as it was noted; 0 if that is not known of all.
+        """
+        life_secs = self._options.access_ttl_secs
+        await self._enter(
+            session_ids, life_secs if last_token_ms else max(life_secs, _UNKNOWN_LIFE_SECS), last_token_ms
+        )
 
     async def reload_ended(self) -> None:
         """Read the shared list: at the start, and after a gap in the events. May be repeated."""
-        self.ended.add(await self._store.ended_since(int(self._now())))
+        asked_at = self._clock.elapsed()
+        self._learn(await self._store.ended(), asked_at)
 
     async def stop(self) -> None:
         """Give up on exchanges that could not be undone so far. Safe to repeat."""
         await self._uncertain_rotations.stop()
 
-    async def _enter(self, session_ids: Sequence[UUID], lifetime_secs: float) -> None:
-        until_secs = int(self._now() + lifetime_secs) + SKEW_ALLOWANCE_SECS
+    async def _enter(self, session_ids: Sequence[UUID], life_secs: float, last_ms: int) -> None:
         if session_ids:
-            await self._store.mark_ended(session_ids, until_secs)
-            self.ended.add(dict.fromkeys(session_ids, until_secs))
+            listed_for = ListedFor(math.ceil(life_secs), math.ceil(last_ms / 1000), SKEW_ALLOWANCE_SECS)
+            asked_at = self._clock.elapsed()
+            self._learn(await self._store.mark_ended(session_ids, listed_for), asked_at)
+
+    def _learn(self, listed: EndedList, asked_at: float) -> None:
+        self._clock.hear(listed.now_ms / 1000, asked_at)
+        self.ended.add(listed.until_secs)
 
     async def _end_surplus(self, user_id: UUID, latest: UUID) -> None:
         others = [known for known in await self._store.ids_of(user_id) if known != latest]
@@ -192,7 +209,7 @@ class Sessions:
         await self.end(user_id, surplus)
         SESSIONS_ENDED.labels("too many").inc(len(surplus))
 
-    async def _exchange(self, presented: RefreshToken, following: RefreshToken) -> Rotation:
+    async def _exchange(self, presented: RefreshToken, following: RefreshToken) -> Exchange:
         if presented.digest in self._uncertain_rotations:
             raise StoreUnavailable("an exchange of the same token is still to be taken back")
         try:
@@ -202,18 +219,19 @@ class Sessions:
                 self._uncertain_rotations.add(presented, following)
             raise
 
-    async def _rotate(self, presented: RefreshToken, following: RefreshToken) -> Rotation:
+    async def _rotate(self, presented: RefreshToken, following: RefreshToken) -> Exchange:
         digests = (presented.digest, following.digest)
         ids = presented.user_id, presented.session_id
-        return await self._store.refresh(*ids, digests, self._options.refresh_ttl_ms, RACE_WINDOW_MS)
+        return await self._store.refresh(*ids, digests, self._lives, RACE_WINDOW_MS)
 
     def _successor(self, presented: RefreshToken) -> RefreshToken:
         if self._options.retry_key is None:
             return presented.following()
         return successor(presented, self._options.retry_key)
 
-    def _issue(self, refresh: RefreshToken) -> Tokens:
-        issued = self._tokens.issue(refresh.user_id, refresh.session_id)
+    def _issue(self, refresh: RefreshToken, issued_ms: int) -> Tokens:
+        # By the very time that Redis noted, so that no token outlives what the session says of it.
+        issued = self._tokens.issue(refresh.user_id, refresh.session_id, issued_ms / 1000)
         return Tokens(issued.token, refresh.text, issued.expires_at)
 
 

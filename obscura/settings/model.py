@@ -99,7 +99,11 @@ class Settings(BaseModel):
         secret=True,
         flag=False,
     )
-    access_token_ttl_secs: WholeSeconds = _accounts(900, "Seconds an access token is valid.")
+    access_token_ttl_secs: WholeSeconds = _accounts(
+        900,
+        "Seconds an access token is valid; a node takes none that lives more than a minute longer, so where it is "
+        "raised by more, restart all nodes at once.",
+    )
     refresh_token_ttl_days: Days = _accounts(30, "Days a refresh token is valid; may be fractional.")
     refresh_token_retry: bool = _accounts(
         False, "Whether the previous refresh token gets the same successor again for 10 seconds: true or false."

@@ -121,14 +121,16 @@ class KeyStore:
         )
         return UploadOutcome(reply)
 
-    async def begin_takeover(self, user_id: UUID, kept: UUID, others: Sequence[UUID]) -> bool:
+    async def begin_takeover(self, user_id: UUID, kept: UUID, others: Sequence[UUID]) -> int | None:
         """End ``others``, before they are entered in the list of ended sessions and `takeover` is called.
 
-        Of several sessions that begin at once only one gets True. False: the session
+        Of several sessions that begin at once only one gets on: it is told when the last access
+        token of the others expires, in ms, or 0 if that is not known of all. None: the session
         ``kept`` is over itself, so it may end no other. Safe to repeat.
         """
         keys = [keyspace.session(user_id, session_id) for session_id in (kept, *others)]
-        return bool(await self._scripts.run("keys_takeover_begin", keys))
+        reply: int | None = await self._scripts.run("keys_takeover_begin", keys)
+        return reply
 
     async def takeover(
         self, address_id: UUID, expected: str, keys: DeviceKeys, kept: UUID, ended: Sequence[UUID]

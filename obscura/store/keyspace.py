@@ -79,7 +79,7 @@ def sessions(user_id: UUID) -> str:
     return f"obscura:{{{user_id}}}:sessions"
 
 
-@KINDS.many("hash", "token, created_at, rotated_at, rotated:<digest>", "refresh token's life")
+@KINDS.many("hash", "token, created_at, rotated_at, rotated:<digest>, access_expires_at", "refresh token's life")
 def session(user_id: UUID, session_id: UUID) -> str:
     return f"obscura:{{{user_id}}}:session:{session_id}"
 

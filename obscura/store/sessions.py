@@ -6,7 +6,9 @@ never too late.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 from uuid import UUID
 
 from obscura.redis_client.commands import CommandExecutor
@@ -25,6 +27,43 @@ class Rotation(Enum):
     UNKNOWN = b"unknown"
 
 
+class Exchange(NamedTuple):
+    """What became of a refresh token, and the ms from which the access token lives that goes with its successor."""
+
+    rotation: Rotation
+    issued_ms: int = 0
+
+
+class EndedList(NamedTuple):
+    """The shared list at a moment of Redis's clock: sessions with the second after which each can be forgotten."""
+
+    now_ms: int
+    until_secs: dict[UUID, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """How long the tokens of a session live, in milliseconds."""
+
+    refresh_ms: int
+    access_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFor:
+    """How long sessions stay in the list of ended ones, by Redis's clock.
+
+    Attributes:
+        life_secs: From now on at least.
+        last_secs: And until this unix second at least.
+        spare_secs: And then a little longer.
+    """
+
+    life_secs: int
+    last_secs: int
+    spare_secs: int
+
+
 class SessionStore:
     """The sessions of each account, and the list of ended ones that all nodes share."""
 
@@ -32,18 +71,18 @@ class SessionStore:
         self._commands = commands
         self._scripts = scripts
 
-    async def create(self, user_id: UUID, session_id: UUID, token_digest: str, ttl_ms: int) -> bool:
-        """Start a session. False: the account is gone. Safe to repeat."""
-        reply = await self._scripts.run(
+    async def create(self, user_id: UUID, session_id: UUID, token_digest: str, lives: Lifetimes) -> int | None:
+        """Start a session; returns the ms from which its access token lives. None: no account. Safe to repeat."""
+        reply: int = await self._scripts.run(
             "sessions_create",
             keys=[keyspace.account(user_id), keyspace.sessions(user_id), keyspace.session(user_id, session_id)],
-            args=[str(session_id), token_digest, ttl_ms],
+            args=[str(session_id), token_digest, lives.refresh_ms, lives.access_ms],
         )
-        return bool(reply)
+        return reply or None
 
     async def refresh(
-        self, user_id: UUID, session_id: UUID, digests: tuple[str, str], ttl_ms: int, race_ms: int
-    ) -> Rotation:
+        self, user_id: UUID, session_id: UUID, digests: tuple[str, str], lives: Lifetimes, race_ms: int
+    ) -> Exchange:
         """Exchange the first of ``digests`` (presented) for the second (successor), atomically.
 
         Safe to repeat at once: of an exchange that happened a repeat answers RETRIED.
@@ -54,9 +93,9 @@ class SessionStore:
         reply = await self._scripts.run(
             "sessions_refresh",
             keys=[keyspace.session(user_id, session_id), keyspace.sessions(user_id)],
-            args=[str(session_id), *digests, ttl_ms, race_ms],
+            args=[str(session_id), *digests, lives.refresh_ms, race_ms, lives.access_ms],
         )
-        return Rotation(reply)
+        return Exchange(Rotation(reply[0]), *reply[1:])
 
     async def is_alive(self, user_id: UUID, session_id: UUID) -> bool:
         """Whether the session exists at this moment, whatever the list of ended ones says yet. Safe to repeat."""
@@ -64,25 +103,39 @@ class SessionStore:
 
     async def ids_of(self, user_id: UUID) -> list[UUID]:
         """The account's sessions, the one that expires first first. Safe to repeat."""
-        reply = await self._commands.call("ZRANGE", keyspace.sessions(user_id), 0, -1)
-        return [UUID(session_id.decode()) for session_id in reply]
+        return list(await self.expiries_of(user_id))
 
-    async def mark_ended(self, session_ids: Sequence[UUID], until_secs: int) -> None:
-        """Enter sessions in the shared list until the second given, be they in it already or not. Safe to repeat."""
+    async def expiries_of(self, user_id: UUID) -> dict[UUID, int]:
+        """The account's sessions, and the ms when each expires, the one that does first first. Safe to repeat."""
+        reply = await self._commands.call("ZRANGE", keyspace.sessions(user_id), 0, -1, "WITHSCORES")
+        return _with_scores(reply)
+
+    async def mark_ended(self, session_ids: Sequence[UUID], listed_for: ListedFor) -> EndedList:
+        """Enter sessions in the shared list, be they in it already or not; returns these entries. Safe to repeat."""
         ended = keyspace.ENDED_SESSIONS
-        args: list[Argument] = [until_secs, self._commands.publish, *(str(session_id) for session_id in session_ids)]
-        await self._scripts.run("sessions_mark_ended", keys=[ended, ended], args=args)
+        args: list[Argument] = [listed_for.life_secs, listed_for.last_secs, listed_for.spare_secs]
+        args += [self._commands.publish, *(str(session_id) for session_id in session_ids)]
+        until_secs, now_ms = await self._scripts.run("sessions_mark_ended", keys=[ended, ended], args=args)
+        return EndedList(now_ms, dict.fromkeys(session_ids, until_secs))
 
-    async def end(self, user_id: UUID, session_id: UUID) -> None:
-        """Remove a session after `mark_ended`; that there is none is fine. Safe to repeat."""
-        await self._scripts.run(
+    async def end(self, user_id: UUID, session_id: UUID) -> int:
+        """Remove a session after `mark_ended`; that there is none is fine. Safe to repeat.
+
+        Returns when the last of its access tokens expires, in ms; 0 if that is not known.
+        """
+        reply: int = await self._scripts.run(
             "sessions_end",
             keys=[keyspace.session(user_id, session_id), keyspace.sessions(user_id), keyspace.events(user_id)],
             args=[str(session_id), self._commands.publish],
         )
+        return reply
 
-    async def ended_since(self, now_secs: int) -> dict[UUID, int]:
-        """The shared list: each session with the unix second after which it can be forgotten. Safe to repeat."""
-        reply = await self._commands.call("ZRANGE", keyspace.ENDED_SESSIONS, now_secs, "+inf", "BYSCORE", "WITHSCORES")
-        listed = zip(reply[::2], reply[1::2], strict=True)
-        return {UUID(session_id.decode()): int(float(until)) for session_id, until in listed}
+    async def ended(self) -> EndedList:
+        """The whole shared list. Safe to repeat."""
+        now_ms, reply = await self._scripts.run("sessions_list_ended", keys=[keyspace.ENDED_SESSIONS])
+        return EndedList(now_ms, _with_scores(reply))
+
+
+def _with_scores(reply: Sequence[bytes]) -> dict[UUID, int]:
+    listed = zip(reply[::2], reply[1::2], strict=True)
+    return {UUID(session_id.decode()): int(float(score)) for session_id, score in listed}

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import aiohttp
@@ -43,7 +44,7 @@ async def ready(management: Api) -> tuple[int, dict[str, str]]:
     return answer.status, answer.json
 
 
-HEALTHY = (200, {"status": "ok", "database": "ok", "storage": "ok", "events": "ok"})
+HEALTHY = (200, {"status": "ok", "database": "ok", "storage": "ok", "events": "ok", "clock": "ok"})
 
 
 async def test_a_node_that_runs_is_ready(management: Api) -> None:
@@ -114,7 +115,7 @@ async def test_a_deaf_node_is_not_ready(
             client.client_kill_filter(_type="pubsub")
         return await ready(management)
 
-    deaf = (503, {"status": "error", "database": "ok", "storage": "ok", "events": "error"})
+    deaf = (503, HEALTHY[1] | {"status": "error", "events": "error"})
     await eventually(lambda: is_result(deafen(), deaf))
     await eventually(lambda: is_result(ready(management), HEALTHY))
 
@@ -155,10 +156,22 @@ async def judge(session: aiohttp.ClientSession) -> AsyncIterator[Judge]:
     await server.stop()
 
 
-async def test_storage_alone_leaves_a_node_ready(judge: Judge) -> None:
-    """Without its storage a node still delivers messages: degraded, but 200."""
-    expected = {"status": "degraded", "database": "ok", "storage": "error", "events": "ok"}
-    assert await judge(database=yes, storage=no, events=yes) == (200, expected)
+@pytest.mark.parametrize("part", ["storage", "clock"])
+async def test_some_parts_leave_a_node_ready(judge: Judge, part: str) -> None:
+    """Without its storage, or with a wrong clock, a node still delivers messages: degraded, but 200."""
+    checks: Mapping[str, Check] = {"database": yes, "storage": yes, "events": yes, "clock": yes}
+    assert await judge(**{**checks, part: no}) == (200, HEALTHY[1] | {"status": "degraded", part: "error"})
+
+
+@pytest.mark.parametrize(("ahead_secs", "result"), [(-300, "error"), (-30, "ok"), (30, "ok"), (300, "error")])
+async def test_a_clock_over_the_allowance_is_told(
+    start_node: StartNode, session: aiohttp.ClientSession, ahead_secs: float, result: str
+) -> None:
+    """A machine whose clock is more than a minute from Redis's says so, and goes on serving."""
+    node = await start_node(now=lambda: time.time() + ahead_secs)
+    status, parts = await ready(Api(session, node.management_port))
+    assert (status, parts["clock"]) == (200, result)
+    assert parts["status"] == ("ok" if result == "ok" else "degraded")
 
 
 @pytest.mark.parametrize("part", ["database", "events"])

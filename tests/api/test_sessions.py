@@ -17,7 +17,7 @@ from obscura.redis_client.commands import Standalone
 from obscura.redis_client.endpoints import StaticEndpoint
 from obscura.redis_client.scripts import Scripts
 from obscura.store import keyspace
-from obscura.store.sessions import SessionStore
+from obscura.store.sessions import ListedFor, SessionStore
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import Api, User
 from tests.support.logins import access_token_works, refreshed
@@ -153,7 +153,9 @@ async def test_a_session_remembers_no_more_than_the_window(user: User, redis: "R
         following = await refreshed(latest)
         age_exchange(redis, user, latest.refresh_token, RACE_WINDOW_MS + 1)
         latest = following
-    assert len(redis.hkeys(session_key(user))) == len(["token", "created_at", "rotated_at", "rotated:<digest>"])
+    assert len(redis.hkeys(session_key(user))) == len(
+        ["token", "created_at", "access_expires_at", "rotated_at", "rotated:<digest>"]
+    )
 
 
 @pytest.mark.parametrize("text", ["", "x", "x" * 92, "A" * 92, "é" * 92, "\0", "x" * 100_000])
@@ -436,7 +438,7 @@ async def store(redis_server: RedisServer) -> AsyncIterator[SessionStore]:
 async def test_a_session_that_was_only_listed_is_over(user: User, store: SessionStore, redis: "Redis") -> None:
     """A node that died while it ended a session has ended it: a refresh is refused and finishes the work."""
     socket = await user.connect()
-    await store.mark_ended([UUID(user.session_id)], int(time.time()) + 60)
+    await store.mark_ended([UUID(user.session_id)], ListedFor(60, 0, 0))
 
     async def refused() -> bool:
         return not await access_token_works(user)

@@ -17,6 +17,7 @@ MAX_ARGUMENTS = 8
 NOT_REPLICATED = (
     *("accounts_rehash", "usernames_release", "attachments_claim", "leases_*", "rate_limit_*"),
     *("messages_ack", "messages_expire", "messages_survey", "messages_read", "messages_move_expiry"),
+    "sessions_list_ended",
 )
 
 ROOT = Path(__file__).parents[2]

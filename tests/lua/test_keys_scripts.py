@@ -53,13 +53,13 @@ class Account:
     def session_key(self, session: UUID) -> str:
         return keyspace.session(self.id, session)
 
-    def log_in(self) -> UUID:
+    def log_in(self, access_ttl_ms: int = 1000) -> UUID:
         session = uuid4()
         keys = [self.account, self.sessions, self.session_key(session)]
-        assert self.scripts.run("sessions_create", keys, [str(session), "digest", 60_000]) == 1
+        assert self.scripts.run("sessions_create", keys, [str(session), "digest", 60_000, access_ttl_ms]) > 0
         return session
 
-    def begin_takeover(self, kept: UUID, *others: UUID) -> int:
+    def begin_takeover(self, kept: UUID, *others: UUID) -> int | None:
         return self.scripts.run("keys_takeover_begin", [self.session_key(kept), *map(self.session_key, others)])
 
     def take_over(self, kept: UUID, *ended: UUID, expected: str = "first", identity: str = "second") -> bytes:
@@ -289,16 +289,27 @@ def test_a_takeover_begins_by_cutting_the_other_sessions_off(scripts: ScriptRunn
     """The others are gone, yet listed until the takeover is done."""
     account = Account(scripts)
     kept, other = account.log_in(), account.log_in()
-    assert account.begin_takeover(kept, other) == 1
+    assert account.begin_takeover(kept, other) is not None
     assert scripts.redis.exists(account.session_key(kept), account.session_key(other)) == 1
     assert set(scripts.redis.zrange(account.sessions, 0, -1)) == {str(kept).encode(), str(other).encode()}
+
+
+def test_a_takeover_learns_until_when_the_others_have_access(scripts: ScriptRunner) -> None:
+    """The latest of all counts; if it is not known of one, or one is gone already, that is said."""
+    account = Account(scripts)
+    kept, short, long, unknown = [account.log_in(ttl_ms) for ttl_ms in (9_000_000, 1000, 5_000_000, 1000)]
+    until_ms = int(scripts.redis.hget(account.session_key(long), "access_expires_at"))
+    assert account.begin_takeover(kept, short, long) == until_ms
+    assert account.begin_takeover(kept, short) == 0
+    scripts.redis.hdel(account.session_key(unknown), "access_expires_at")
+    assert account.begin_takeover(kept, account.log_in(), unknown) == 0
 
 
 def test_a_takeover_by_a_session_that_is_over_does_not_begin(scripts: ScriptRunner) -> None:
     """It cuts nobody off."""
     account = Account(scripts)
     over, other = uuid4(), account.log_in()
-    assert account.begin_takeover(over, other) == 0
+    assert account.begin_takeover(over, other) is None
     assert scripts.redis.exists(account.session_key(other)) == 1
 
 
@@ -306,7 +317,8 @@ def test_of_two_takeovers_one_begins(scripts: ScriptRunner) -> None:
     """Whoever begins first has cut the other off."""
     account = Account(scripts)
     one, two = account.log_in(), account.log_in()
-    assert [account.begin_takeover(one, two), account.begin_takeover(two, one)] == [1, 0]
+    assert account.begin_takeover(one, two) is not None
+    assert account.begin_takeover(two, one) is None
     assert scripts.redis.exists(account.session_key(one)) == 1
 
 

@@ -11,6 +11,7 @@ from tests.support.scripts import ScriptRunner
 
 RACE_MS = 10_000
 TTL_MS = 60_000
+ACCESS_TTL_MS = 30_000
 
 
 @dataclass
@@ -33,13 +34,21 @@ class Login:
     def channel(self) -> str:
         return keyspace.events(self.user_id)
 
-    def create(self, token: str = "first", ttl_ms: int = TTL_MS) -> int:
+    def create(self, token: str = "first", ttl_ms: int = TTL_MS, access_ttl_ms: int = ACCESS_TTL_MS) -> int:
         keys = [keyspace.account(self.user_id), self.list_key, self.key]
-        return self.scripts.run("sessions_create", keys, [str(self.id), token, ttl_ms])
+        return self.scripts.run("sessions_create", keys, [str(self.id), token, ttl_ms, access_ttl_ms])
 
     def refresh(self, presented: str, successor: str, ttl_ms: int = TTL_MS) -> bytes:
-        args = [str(self.id), presented, successor, ttl_ms, RACE_MS]
-        return self.scripts.run("sessions_refresh", [self.key, self.list_key], args)
+        outcome: bytes = self.exchange(presented, successor, ttl_ms)[0]
+        return outcome
+
+    def exchange(
+        self, presented: str, successor: str, ttl_ms: int = TTL_MS, access_ttl_ms: int = ACCESS_TTL_MS
+    ) -> list[Any]:
+        """A refresh, with the time from which the new access token lives."""
+        args = [str(self.id), presented, successor, ttl_ms, RACE_MS, access_ttl_ms]
+        reply: list[Any] = self.scripts.run("sessions_refresh", [self.key, self.list_key], args)
+        return reply
 
     def end(self) -> int:
         return self.scripts.run("sessions_end", [self.key, self.list_key, self.channel], [str(self.id), "PUBLISH"])
@@ -58,6 +67,12 @@ class Login:
         return self.scripts.redis.hget(self.key, "token")
 
     @property
+    def access_until_ms(self) -> int | None:
+        """The latest that an access token of the session expires, as far as it is noted."""
+        noted = self.scripts.redis.hget(self.key, "access_expires_at")
+        return noted and int(noted)
+
+    @property
     def is_listed(self) -> bool:
         return self.scripts.redis.zscore(self.list_key, str(self.id)) is not None
 
@@ -67,7 +82,7 @@ def login(scripts: ScriptRunner) -> Login:
     """A session with the refresh token ``first``, of an account that exists."""
     login = Login(scripts)
     scripts.redis.hset(keyspace.account(login.user_id), "username", "alice")
-    assert login.create() == 1
+    assert login.create() > 0
     return login
 
 
@@ -94,8 +109,12 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def mark_ended(scripts: ScriptRunner, key: str, until_secs: int, *session_ids: str) -> int:
-    return scripts.run("sessions_mark_ended", [key, key], [until_secs, "PUBLISH", *session_ids])
+def mark_ended(scripts: ScriptRunner, key: str, life_secs: int, *session_ids: str, last_secs: int = 0) -> int:
+    """List sessions, and return until which second; a spare second is in it."""
+    args = [life_secs, last_secs, 1, "PUBLISH", *session_ids]
+    until_secs, redis_ms = scripts.run("sessions_mark_ended", [key, key], args)
+    assert abs(redis_ms - now_ms()) < 60_000
+    return int(until_secs)
 
 
 def test_create_lists_the_session(scripts: ScriptRunner, login: Login) -> None:
@@ -117,7 +136,7 @@ def test_create_needs_the_account(scripts: ScriptRunner) -> None:
 
 def test_create_may_be_repeated(login: Login) -> None:
     """The same session once more is still one session with the same token."""
-    assert login.create() == 1
+    assert login.create() > 0
     assert login.token == b"first"
     assert login.scripts.redis.zcard(login.list_key) == 1
 
@@ -125,7 +144,7 @@ def test_create_may_be_repeated(login: Login) -> None:
 def test_create_forgets_the_expired(scripts: ScriptRunner, login: Login) -> None:
     """Sessions that expired by themselves leave the list at the next login."""
     scripts.redis.zadd(login.list_key, {"long-gone": 1.0})
-    assert Login(scripts, login.user_id).create() == 1
+    assert Login(scripts, login.user_id).create() > 0
     assert scripts.redis.zscore(login.list_key, "long-gone") is None
 
 
@@ -216,8 +235,9 @@ def test_end_removes_the_session(login: Login, heard: Callable[[str], Callable[[
     """The session leaves its key and the list, and the account's nodes hear which one it was."""
     other = Login(login.scripts, login.user_id)
     other.create()
+    until_ms = login.access_until_ms
     following = heard(login.channel)
-    assert login.end() == 1
+    assert login.end() == until_ms
     assert login.token is None
     assert not login.is_listed
     assert other.is_listed
@@ -232,26 +252,84 @@ def test_end_may_be_repeated(login: Login, heard: Callable[[str], Callable[[], A
     assert following() == f"session-ended {login.id}".encode()
 
 
+def test_an_access_token_lives_by_the_time_of_redis(login: Login) -> None:
+    """The script says from when, and the session notes when the token expires."""
+    issued_ms = login.create()
+    assert abs(issued_ms - now_ms()) < 60_000
+    assert login.access_until_ms == issued_ms + ACCESS_TTL_MS
+    _, issued_ms = login.exchange("first", "second")
+    assert login.access_until_ms == issued_ms + ACCESS_TTL_MS
+
+
+def test_the_latest_expiry_of_an_access_token_stands(login: Login) -> None:
+    """A token that was given a longer life, before the setting was changed, counts on."""
+    until_ms = login.access_until_ms
+    assert until_ms is not None
+    login.exchange("first", "second", access_ttl_ms=1000)
+    assert login.access_until_ms == until_ms
+    _, issued_ms = login.exchange("second", "third", access_ttl_ms=10 * ACCESS_TTL_MS)
+    assert login.access_until_ms == issued_ms + 10 * ACCESS_TTL_MS
+    assert login.end() == issued_ms + 10 * ACCESS_TTL_MS
+
+
+def test_a_retry_gets_no_access_beyond_what_is_noted(login: Login) -> None:
+    """Its token lives no longer than the first answer's, and under a shorter setting from now on."""
+    _, issued_ms = login.exchange("first", "second")
+    assert login.exchange("first", "second") == [b"retried", issued_ms]
+    _, retried_ms = login.exchange("first", "second", access_ttl_ms=1000)
+    assert issued_ms <= retried_ms < issued_ms + 10_000
+
+
+def test_a_session_of_the_version_before_notes_nothing(login: Login) -> None:
+    """Nobody knows when its first access tokens expire, so a refresh does not make it look known; the end says so."""
+    login.scripts.redis.hdel(login.key, "access_expires_at")
+    outcome, issued_ms = login.exchange("first", "second")
+    assert outcome == b"rotated"
+    assert abs(issued_ms - now_ms()) < 60_000
+    assert login.exchange("first", "second")[0] == b"retried"
+    assert login.access_until_ms is None
+    assert login.end() == 0
+
+
 def test_mark_ended_lists_the_sessions(scripts: ScriptRunner, heard: Callable[[str], Callable[[], Any]]) -> None:
     """Each session is listed with the time until which it matters, and all are announced at once."""
-    key, until_secs = f"test:{uuid4()}", int(time.time()) + 60
+    key, before_secs = f"test:{uuid4()}", scripts.redis.time()[0]
     following = heard(key)
-    assert mark_ended(scripts, key, until_secs, "one", "two") == 0
+    until_secs = mark_ended(scripts, key, 60, "one", "two")
+    assert before_secs + 61 <= until_secs <= scripts.redis.time()[0] + 61
     assert scripts.redis.zrange(key, 0, -1, withscores=True) == [(b"one", until_secs), (b"two", until_secs)]
     assert following() == f"{until_secs} one two".encode()
 
 
 def test_mark_ended_drops_what_no_longer_matters(scripts: ScriptRunner) -> None:
-    """The list does not grow: entries whose time is over are removed and counted."""
-    key, until_secs = f"test:{uuid4()}", int(time.time()) + 60
+    """The list does not grow: entries whose time is over are removed."""
+    key = f"test:{uuid4()}"
     scripts.redis.zadd(key, {"old": 1, "older": 0})
-    assert mark_ended(scripts, key, until_secs, "one") == 2
+    mark_ended(scripts, key, 60, "one")
     assert scripts.redis.zrange(key, 0, -1) == [b"one"]
 
 
 def test_mark_ended_gives_a_listed_session_the_new_time(scripts: ScriptRunner) -> None:
     """The last call decides until when a session is listed, be it later or earlier than before."""
-    key, until_secs = f"test:{uuid4()}", int(time.time()) + 60
-    for latest in (until_secs, until_secs + 60, until_secs + 30):
-        mark_ended(scripts, key, latest, "one")
+    key = f"test:{uuid4()}"
+    for life_secs in (60, 120, 90):
+        assert scripts.redis.zscore(key, "one") != (latest := mark_ended(scripts, key, life_secs, "one"))
         assert scripts.redis.zscore(key, "one") == latest
+
+
+@pytest.mark.parametrize("later_by_secs", [-100, 100])
+def test_mark_ended_lists_until_the_last_token_has_expired(scripts: ScriptRunner, later_by_secs: int) -> None:
+    """Today's lifetime is the least; a token that lives longer is waited for."""
+    last_secs = scripts.redis.time()[0] + 1000
+    until_secs = mark_ended(scripts, f"test:{uuid4()}", 1000 - later_by_secs, "one", last_secs=last_secs)
+    assert abs(until_secs - last_secs - max(-later_by_secs, 0) - 1) <= 5
+
+
+def test_the_list_comes_with_its_time(scripts: ScriptRunner) -> None:
+    """All entries with their seconds, also of what is about to be dropped, and when that was."""
+    key = f"test:{uuid4()}"
+    scripts.redis.zadd(key, {"old": 1})
+    scripts.redis.zadd(key, {"one": 2**33})
+    redis_ms, entries = scripts.run("sessions_list_ended", [key])
+    assert abs(redis_ms - now_ms()) < 60_000
+    assert entries == [b"old", b"1", b"one", str(2**33).encode()]

@@ -114,7 +114,7 @@ async def test_several_processes_serve_one_port(start: StartServed, fresh: aioht
     ready = await management.call("GET", "/readyz")
     assert (ready.status, ready.json) == (
         200,
-        {"status": "ok", "database": "ok", "storage": "ok", "events": "ok", "workers": "2 of 2"},
+        {"status": "ok", "database": "ok", "storage": "ok", "events": "ok", "clock": "ok", "workers": "2 of 2"},
     )
     seen = await figures(management)
     assert seen["obscura_messages_sent_total"] == 10

@@ -37,7 +37,7 @@ async def test_clocks_that_differ_are_noticed(connection: CommandConnection, wro
     """By how much, whichever is ahead; and when they agree again, that too."""
     off = [7200.0]
     monitor = RedisHealthMonitor(lambda: [connection], PERIOD_SECS, lambda: time.time() + off[0])
-    monitor.start()
+    await monitor.start()
     await eventually(lambda: 7000 < skew_secs() <= 7200)
     off[0] = wrong_by_secs
     await eventually(lambda: abs(wrong_by_secs) - 100 < skew_secs() <= abs(wrong_by_secs))
@@ -53,7 +53,7 @@ async def test_a_slow_reply_is_no_difference_of_clocks(connection: CommandConnec
         return asked[-1]
 
     monitor = RedisHealthMonitor(lambda: [connection], PERIOD_SECS, now)
-    monitor.start()
+    await monitor.start()
     await eventually(lambda: len(asked) > 20)
     assert skew_secs() == 0
     await monitor.stop()
@@ -64,7 +64,7 @@ async def test_the_memory_in_use_is_a_share_of_the_maximum(
 ) -> None:
     """And changes with it."""
     monitor = RedisHealthMonitor(lambda: [connection], PERIOD_SECS)
-    monitor.start()
+    await monitor.start()
     for share in (0.25, 0.75):
         with own_redis.client as client:
             client.config_set("maxmemory", int(client.info("memory")["used_memory"] / share))
@@ -75,7 +75,7 @@ async def test_the_memory_in_use_is_a_share_of_the_maximum(
 async def test_an_outage_changes_nothing(connection: CommandConnection, own_redis: RedisServer) -> None:
     """What was seen last stands, and the looking goes on when Redis is back."""
     monitor = RedisHealthMonitor(lambda: [connection], PERIOD_SECS, lambda: time.time() + 100)
-    monitor.start()
+    await monitor.start()
     await eventually(lambda: 50 < skew_secs() <= 100)
     with killed(own_redis):
         await eventually(lambda: not connection.is_connected)

@@ -90,7 +90,12 @@ async def test_a_refresh_that_got_no_answer_can_be_tried_on_another_node(
         await node._services.sessions.refresh(user.refresh_token)
     with own_redis.client as redis:
         # Exchanged when Redis went on, and then back again.
-        await eventually(lambda: redis.hlen(session_key(user)) > len(["token", "created_at", "rotated_at", "rotated:"]))
+        await eventually(
+            lambda: (
+                redis.hlen(session_key(user))
+                > len(["token", "created_at", "access_expires_at", "rotated_at", "rotated:"])
+            )
+        )
         await eventually(lambda: redis.hget(session_key(user), "token") == digest(user.refresh_token))
     answer = await retry_on_503(lambda: there.refresh(user.refresh_token))
     assert answer.status == 200

@@ -94,7 +94,7 @@ REDIS_CLOCK_SKEW = REDIS.gauge(
     "obscura_redis_clock_skew_seconds",
     "How far at least Redis's clock is from this machine's.",
     detail="It is measured every 15 s.",
-    watch="above 1: NTP does not work on one of the two machines",
+    watch="above 1: NTP does not work on one of the two machines; above 60 `/readyz` says `degraded`",
 )
 EMBEDDED_RESTARTS = REDIS.counter(
     "obscura_embedded_redis_restarts",
