@@ -17,6 +17,7 @@ from obscura.errors import StartupError
 from obscura.inspect.command import inspect
 from obscura.node.node import Node
 from obscura.observability.logs import set_up_logging
+from obscura.observability.standard_streams import open_standard_descriptors, unblocked_output
 from obscura.processes.supervisor import Supervisor
 from obscura.runtime import (
     ignore_other_signals,
@@ -42,9 +43,11 @@ usage: obscura serve [--config FILE] [--SETTING VALUE ...]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv``, or with the process's own arguments, and return the exit code."""
+    open_standard_descriptors()
     match list(sys.argv[1:] if argv is None else argv):
         case ["serve", *flags] if {"-h", "--help"}.isdisjoint(flags):
-            return _serve(flags)
+            with unblocked_output():
+                return _serve(flags)
         case ["serve", *_]:
             print(serve_help(shutil.get_terminal_size().columns))
         case ["inspect", *words]:

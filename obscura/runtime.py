@@ -21,7 +21,9 @@ log = logging.getLogger(__name__)
 STACK_DUMP_SIGNAL = signal.SIGUSR1
 """Has a worker write the stack of each of its threads, even while its event loop hangs."""
 
-_IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)  # which would end a process without a goodbye
+# The first three would end a process without a goodbye. The last one halts it when it writes to its terminal from the
+# background, which it does without if the signal is ignored.
+_IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTOU)
 
 _MACOS_OPEN_FILES = 10_240  # OPEN_MAX, the most that setrlimit(2) takes there
 _OTHER_FILES = 200  # open beside one per socket: other requests, Redis, logs

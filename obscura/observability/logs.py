@@ -11,9 +11,12 @@ import sys
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
 from itertools import count
 from typing import Any
 from uuid import uuid4
+
+from obscura.observability.standard_streams import BackgroundStream
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request being served, in every log line written on its behalf."""
@@ -47,8 +50,18 @@ def set_up_logging(level: str, format_name: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    if isinstance(sys.stderr, BackgroundStream):
+        sys.stderr.notice = partial(_lines_dropped, handler)
     # aiohttp's warnings here quote clients' headers and name their addresses.
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
+
+
+def _lines_dropped(handler: logging.Handler, lines: int) -> str:
+    """The line, written as all others, that tells of lines that are missing before it."""
+    fields = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING", "msg": "log lines were dropped"}
+    record = logging.makeLogRecord({**fields, "dropped": lines})
+    handler.filter(record)
+    return f"{handler.format(record)}\n"
 
 
 class ThrottleFilter(logging.Filter):

@@ -27,6 +27,7 @@ from obscura.errors import StartupError
 from obscura.node.node import Node
 from obscura.observability.exposition import own_metrics
 from obscura.observability.logs import set_up_logging
+from obscura.observability.standard_streams import unblocked_output
 from obscura.processes.worker_config import WorkerConfig
 from obscura.runtime import (
     STACK_DUMP_SIGNAL,
@@ -51,7 +52,7 @@ def main() -> int:
     faulthandler.register(STACK_DUMP_SIGNAL)
     channel = socket.socket(fileno=os.dup(_STDIN))
     try:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        with unblocked_output(), asyncio.Runner(loop_factory=new_event_loop) as runner:
             return runner.run(_serve(channel))
     except asyncio.CancelledError:
         return 1

@@ -25,6 +25,12 @@ WORKER_HANGS = PROCESS.counter(
     detail="It had been silent for 15 s. It counts as a restart too.",
     watch="the log says what each thread was at; a bug, or a debugger",
 )
+LOG_LINES_DROPPED = PROCESS.counter(
+    "obscura_log_lines_dropped",
+    "Lines of the log, or of what a start announces, that were thrown away.",
+    detail="Nobody read them, or there was no room for them. The next line that is written tells how many.",
+    watch="what reads the node's output, or the disk that it goes to",
+)
 BUILD = PROCESS.gauge(
     "obscura_build_info",
     "Which version runs, on which Python; always 1.",
