@@ -19,7 +19,8 @@ ObscuraError
         TooManyRequests 429        says when to come back
     Unavailable 503                our doing: says when to come back
         StoreUnavailable           no reply from Redis; the command may or may not have run
-        BlobStoreUnavailable       the attachments' store is away, full or fails
+        BlobStoreUnavailable       the attachments' store is away or fails
+            StorageFull            it has no more room for attachments
         TooManyLogins              more passwords are to be hashed than there are threads for
     StartupError                   stops `obscura serve` with one sentence and exit code 1
         SettingsError              a wrong or unknown setting
@@ -208,6 +209,13 @@ class BlobStoreUnavailable(Unavailable):
     """The store of attachments cannot be reached, is full, or fails."""
 
     cause = "storage"
+
+
+class StorageFull(BlobStoreUnavailable):
+    """There is no more room that attachments may take. It does not come back within seconds."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retry_after_secs=60)
 
 
 class TooManyLogins(Unavailable):

@@ -27,6 +27,7 @@ class Blobs(Protocol):
         nothing of the blob is visible then.
 
         Raises:
+            StorageFull: There is no room that a blob may take; most likely not a byte was read.
             BlobStoreUnavailable: The store fails. Parts of the blob may be left, or, if an
                 answer was lost, all of it: `delete` is to be called later.
         """
@@ -48,4 +49,4 @@ class Blobs(Protocol):
         """
 
     async def is_available(self) -> bool:
-        """Whether the store answers. Raises nothing."""
+        """Whether the store answers and has room. Raises nothing."""

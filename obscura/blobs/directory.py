@@ -2,9 +2,13 @@
 
 ``<first two letters of the id>/<id>`` holds a whole blob. A blob on its way in is a
 ``.part`` beside it, which becomes the file by a rename once its bytes are on disk.
+
+A part of the disk is left to others, first of all to a Redis that has its file there: no byte
+is written into the reserve. So attachments alone cannot fill a disk.
 """
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +19,12 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from obscura.blobs.chunks import CHUNK_BYTES, rechunk
-from obscura.errors import BlobStoreUnavailable
+from obscura.errors import BlobStoreUnavailable, StorageFull
 from obscura.files import make_directory, sync_directory
 
 _THREADS = 8  # of its own: a disk that hangs must not hold up what others do in threads
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_MIN_FREE_FILES = 1000  # entries of the file system that are left to others, where it counts them
 
 T = TypeVar("T")
 
@@ -28,10 +34,13 @@ class DirectoryBlobs:
 
     Args:
         folder: Made if need be, for its owner alone.
+        min_free_bytes: Of its file system, left free; 0: it may be filled.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, min_free_bytes: int = 0) -> None:
         self._folder = folder
+        self._min_free_bytes = min_free_bytes
+        self._refused_bytes = 0  # of the last blob that found no room, as far as it came
         self._threads = ThreadPoolExecutor(_THREADS, "attachments")
 
     async def start(self) -> None:
@@ -45,10 +54,10 @@ class DirectoryBlobs:
         path = self._path(blob_id)
         temporary_path = _temporary_path(path)
         try:
-            file = await self._finish(partial(_create, temporary_path))
+            file = await self._finish(partial(self._create, temporary_path))
             try:
                 async for chunk in rechunk(chunks):
-                    await self._finish(partial(file.write, chunk))
+                    await self._finish(partial(self._write, file, chunk))
                 await self._finish(partial(_sync, file))
             finally:
                 await self._finish(file.close)
@@ -72,7 +81,45 @@ class DirectoryBlobs:
             await self._run(partial(obsolete.unlink, missing_ok=True))
 
     async def is_available(self) -> bool:
-        return await self._run(lambda: self._folder.is_dir() and os.access(self._folder, os.W_OK | os.X_OK))
+        try:
+            return await self._run(self._is_usable)
+        except BlobStoreUnavailable:
+            return False
+
+    def _is_usable(self) -> bool:
+        if not os.access(self._folder, os.W_OK | os.X_OK) or not self._has_room_for(self._refused_bytes):
+            return False
+        self._refused_bytes = 0
+        return True
+
+    def _has_room_for(self, size_bytes: int) -> bool:
+        """Whether so many bytes, and one file, leave the reserve as it is."""
+        disk = os.statvfs(self._folder)
+        counts_files = disk.f_files > 0
+        if self._min_free_bytes and counts_files and disk.f_favail < _MIN_FREE_FILES:
+            return False
+        return disk.f_bavail * disk.f_frsize - size_bytes >= self._min_free_bytes
+
+    def _create(self, path: Path) -> BinaryIO:
+        self._require_room(0, 0)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+
+    def _write(self, file: BinaryIO, chunk: bytes | bytearray) -> None:
+        written_bytes = file.tell()
+        # Each time, for uploads that began with room for one may be many.
+        self._require_room(written_bytes, len(chunk))
+        try:
+            file.write(chunk)
+        except OSError as error:
+            if error.errno in _FULL:
+                self._refused_bytes = written_bytes + len(chunk)
+            raise
+
+    def _require_room(self, written_bytes: int, more_bytes: int) -> None:
+        if not self._has_room_for(more_bytes):
+            self._refused_bytes = written_bytes + more_bytes
+            raise StorageFull("the disk of the attachment directory has only its reserve left")
 
     async def _read(self, file: BufferedReader, count: int) -> AsyncIterator[bytes]:
         # A thread allocates in an arena of its own, which keeps what was freed there: so the
@@ -107,11 +154,6 @@ class DirectoryBlobs:
 
 def _temporary_path(path: Path) -> Path:
     return path.with_suffix(".part")
-
-
-def _create(path: Path) -> BinaryIO:
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
 
 
 def _open_at(path: Path, position: int) -> BufferedReader:

@@ -31,6 +31,7 @@ from obscura.settings.types import (
     Seconds,
     SecondsOrZero,
     Size,
+    SizeOrZero,
     Text,
     WholeSeconds,
 )
@@ -177,6 +178,10 @@ class Settings(BaseModel):
     storage_secret_key: Text | None = _storage(None, "Secret key of the bucket.", secret=True, flag=False)
     storage_force_path_style: bool = _storage(False, "Whether the bucket goes into the URL's path: true or false.")
     storage_dir: Path | None = _storage(None, "Directory for attachments; unset: one in the data directory.")
+    storage_min_free_bytes: SizeOrZero = _storage(
+        256 * 2**20,
+        "Bytes of the directory's disk that attachments leave free; with less, uploads are 503. 0: no reserve.",
+    )
     storage_max_size_bytes: Size = _storage(50 * 2**20, "Bytes of one attachment.")
     storage_cleanup_interval_secs: Seconds = _storage(3600, "Seconds between removals of expired attachments.")
     storage_cleanup_batch_size: Count = _storage(100, "Expired attachments removed at once.")

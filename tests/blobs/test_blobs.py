@@ -13,8 +13,9 @@ import pytest
 from obscura.blobs import Blobs
 from obscura.blobs.chunks import CHUNK_BYTES, rechunk
 from obscura.blobs.directory import DirectoryBlobs
+from obscura.blobs.instrumented import InstrumentedBlobs
 from obscura.blobs.s3 import S3Blobs, S3Bucket
-from obscura.errors import BlobStoreUnavailable, StartupError
+from obscura.errors import BlobStoreUnavailable, StartupError, StorageFull
 from tests.support.proxy import Proxy
 from tests.support.s3 import S3Server
 
@@ -212,6 +213,66 @@ async def test_a_disk_that_is_full_is_a_fault_that_leaves_nothing(tmp_path: Path
         await blobs.put("abcd", stream(bytes(MIB)))
     assert list((tmp_path / "blobs/ab").iterdir()) == []
     await blobs.stop()
+
+
+async def test_the_reserve_of_the_disk_is_left_to_others(tmp_path: Path) -> None:
+    """With less than that free no byte of an upload is read, and the health check says so."""
+    blobs = DirectoryBlobs(tmp_path / "blobs", min_free_bytes=2**50)
+    await blobs.start()
+    chunks = stream(b"x")
+    chunks = stream(b"x")
+    with pytest.raises(StorageFull, match="only its reserve left"):
+        await blobs.put("abcd", chunks)
+    assert await anext(chunks) == b"x"
+    assert not await blobs.is_available()
+    assert files_under(tmp_path) == []
+    await blobs.stop()
+
+
+async def test_uploads_that_began_with_room_end_at_the_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are at once: room is asked for before each write, and nothing is left of them."""
+    blobs = DirectoryBlobs(tmp_path / "blobs", min_free_bytes=MIB)
+    await blobs.start()
+    disk, room = os.statvfs(tmp_path), iter([MIB, MIB + CHUNK_BYTES, MIB + CHUNK_BYTES - 1])
+    free = lambda _: os.statvfs_result((1, 1, *disk[2:4], next(room), *disk[5:]))  # noqa: E731
+    monkeypatch.setattr(os, "statvfs", free)
+    with pytest.raises(StorageFull):
+        await blobs.put("abcd", stream(bytes(MIB)))
+    assert files_under(tmp_path) == []
+    await blobs.stop()
+
+
+async def test_the_last_files_of_a_disk_are_left_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many small attachments fill a file system that has room for bytes, but not for files."""
+    blobs = DirectoryBlobs(tmp_path / "blobs", min_free_bytes=1)
+    await blobs.start()
+    disk = os.statvfs(tmp_path)
+    for counted, left, has_room in ((100_000, 999, False), (100_000, 1000, True), (0, 0, True)):
+        changed = os.statvfs_result((*disk[:5], counted, left, left, *disk[8:]))
+        monkeypatch.setattr(os, "statvfs", lambda _, changed=changed: changed)
+        assert await blobs.is_available() is has_room
+    await blobs.stop()
+
+
+async def test_a_store_that_refused_a_write_is_away_until_it_takes_one(s3_server: S3Server, tmp_path: Path) -> None:
+    """A directory or a bucket that answers and takes nothing; what was tried leaves nothing behind."""
+    for inner in (DirectoryBlobs(tmp_path / "blobs"), S3Blobs(s3_server.bucket())):
+        blobs = InstrumentedBlobs(inner)
+        await blobs.start()
+        put = inner.put
+        inner.put = refuse  # type: ignore[method-assign]
+        with pytest.raises(BlobStoreUnavailable):
+            await blobs.put("abcd", stream(b"x"))
+        assert not await blobs.is_available()
+        assert await inner.is_available()
+        inner.put = put  # type: ignore[method-assign]
+        assert await blobs.is_available()
+        await blobs.stop()
+    assert files_under(tmp_path) == await s3_server.left_over() == []
+
+
+async def refuse(_blob_id: str, _chunks: AsyncIterator[bytes]) -> None:
+    raise BlobStoreUnavailable("read-only")
 
 
 @pytest.fixture
