@@ -19,6 +19,8 @@ ObscuraError
         TooManyRequests 429        says when to come back
     Unavailable 503                our doing: says when to come back
         StoreUnavailable           no reply from Redis; the command may or may not have run
+            RedisRefusal           Redis refuses for a reason that passes: says which
+            UnfitRedis             Redis would lose what it is given, or has lost it
         BlobStoreUnavailable       the attachments' store is away or fails
             StorageFull            it has no more room for attachments
         TooManyLogins              more passwords are to be hashed than there are threads for
@@ -203,6 +205,22 @@ class StoreUnavailable(Unavailable):
     """
 
     cause = "redis"
+
+
+class RedisRefusal(StoreUnavailable):
+    """Redis answered, and did not run the command.
+
+    Attributes:
+        code: The first word of its error, such as OOM.
+    """
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class UnfitRedis(StoreUnavailable):
+    """Redis answers and is not to be used; ``str(error)`` is one sentence for the operator."""
 
 
 class BlobStoreUnavailable(Unavailable):

@@ -14,11 +14,12 @@ from obscura.blobs.factory import make_blobs
 from obscura.clock import SharedClock
 from obscura.crypto.tokens import SKEW_ALLOWANCE_SECS
 from obscura.errors import StartupError, StoreUnavailable
+from obscura.node.database_check import DatabaseCheck
 from obscura.node.gateway import build_acks, build_gateway, build_hub
 from obscura.node.janitors import start_janitors
 from obscura.node.listening import open_management_port, open_port
 from obscura.node.own_redis import ensure_redis
-from obscura.node.readiness import Readiness
+from obscura.node.readiness import Check, Readiness
 from obscura.node.services import Services, build_services
 from obscura.observability.exposition import own_metrics
 from obscura.observability.metrics.process import READY
@@ -60,6 +61,7 @@ class Node:
         self._stopping: asyncio.Task[None] | None = None
         self._redis: RedisClient
         self._health_monitor: RedisHealthMonitor
+        self._database_check: DatabaseCheck
         self._blobs: Blobs
         self._services: Services
         self.api_port = self.management_port = 0
@@ -94,8 +96,8 @@ class Node:
 
     async def readiness(self) -> Mapping[str, str]:
         """What /readyz answers, of a node that has started."""
-        checks = {
-            "database": lambda: self._redis.is_alive(self._settings.health_db_timeout_ms / 1000),
+        checks: dict[str, Check] = {
+            "database": self._database_check,
             "storage": self._has_storage,
             "events": self._redis.is_subscribed,
             "clock": self._has_true_clock,
@@ -107,6 +109,7 @@ class Node:
         settings, self.redis_description = await ensure_redis(self._settings, self._running)
         events = EventDecoder()
         self._redis = await self._connect(settings, events)
+        self._database_check = DatabaseCheck(self._redis, settings.health_db_timeout_ms / 1000)
         self._blobs = await self._start_blobs()
         self._services = services = build_services(settings, self._redis, self._clock, self._blobs, self._running)
         hub = build_hub(self._redis, events, services, self._running)

@@ -13,7 +13,6 @@ from contextlib import AsyncExitStack
 from obscura.errors import StartupError
 from obscura.node.listening import open_management_port
 from obscura.node.own_redis import ensure_redis
-from obscura.node.readiness import status_of
 from obscura.observability.exposition import own_metrics
 from obscura.processes.metrics_aggregator import MetricsAggregator, without_gauges
 from obscura.processes.reserved_port import ReservedPort
@@ -103,9 +102,11 @@ class Supervisor:
         answers = [one for one in said if not isinstance(one, BaseException)]
         parts = {part: _joint_status([answer[part] for answer in answers]) for part in _PARTS}
         serving = sum(answer["status"] != "draining" for answer in answers)
-        status = status_of(parts) if serving == settings.workers else "error"
+        status = _joint_readiness(answers) if serving == settings.workers else "error"
         whole = {"status": "draining" if self._is_draining else status, **parts}
-        return {**whole, "workers": f"{serving} of {settings.workers}"}
+        reasons = dict.fromkeys(answer["reason"] for answer in answers if "reason" in answer)  # each once
+        reason = {"reason": "; ".join(reasons)} if reasons else {}
+        return {**whole, "workers": f"{serving} of {settings.workers}", **reason}
 
     async def _all_metrics(self) -> bytes:
         await asyncio.gather(*(slot.update_metrics() for slot in self._slots))
@@ -115,6 +116,11 @@ class Supervisor:
 
 def _joint_status(results: list[str]) -> str:
     return "ok" if results and all(result == "ok" for result in results) else "error"
+
+
+def _joint_readiness(answers: list[Mapping[str, str]]) -> str:
+    said = {answer["status"] for answer in answers}
+    return next((status for status in ("error", "degraded") if status in said), "ok")
 
 
 async def _start_error(slot: WorkerSlot) -> StartupError | None:

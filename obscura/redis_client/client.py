@@ -2,21 +2,23 @@
 
 import asyncio
 from collections.abc import Collection
+from functools import partial
 from typing import Protocol
 
-from obscura.errors import StartupError, StoreUnavailable
+from obscura.errors import StartupError, StoreUnavailable, UnfitRedis
 from obscura.observability.metrics.gateway import EVENT_SILENCE
-from obscura.observability.metrics.redis import REDIS_CONNECTED
+from obscura.observability.metrics.redis import REDIS_CONNECTED, REDIS_REQUIREMENTS, REDIS_UNMET
 from obscura.redis_client.cluster import Cluster
 from obscura.redis_client.cluster_subscriber import ClusterSubscriber
 from obscura.redis_client.commands import CommandExecutor, Standalone
 from obscura.redis_client.endpoints import ClusterEndpoints, StaticEndpoint
 from obscura.redis_client.pubsub import Callbacks, ProbeChannel
-from obscura.redis_client.requirements import check_servers
+from obscura.redis_client.requirements import Needs
 from obscura.redis_client.scripts import Scripts
 from obscura.redis_client.sentinel import SentinelEndpoint
 from obscura.redis_client.subscriber import Subscriber
-from obscura.tasks import end_tasks
+from obscura.redis_client.vetting import Vetting
+from obscura.tasks import end_tasks, gather_all
 
 
 class EventSubscriber(Protocol):
@@ -55,17 +57,19 @@ class RedisClient:
         self.events: EventSubscriber
         self._sentinel: SentinelEndpoint | None = None
         self._master_watch: asyncio.Task[None] | None = None
-        if _is_cluster(url):
-            cluster = Cluster(ClusterEndpoints(url, client_name), replicas)
+        needs = Needs(replicas, _is_cluster(url))
+        if needs.is_cluster:
+            cluster = Cluster(ClusterEndpoints(url, client_name), replicas, lambda: Vetting(needs))
             self.commands = cluster
             self.events = ClusterSubscriber(cluster, probe_channel, callbacks)
         else:
             endpoint = _endpoint_of(url, client_name)
             self._sentinel = endpoint if isinstance(endpoint, SentinelEndpoint) else None
-            self.commands = Standalone(endpoint, replicas)
+            self.commands = Standalone(endpoint, replicas, Vetting(needs))
             self.events = Subscriber(endpoint, self.commands.call, probe_channel, callbacks)
         self.scripts = Scripts(self.commands)
-        self._replicas = replicas
+        for requirement in REDIS_REQUIREMENTS:
+            REDIS_UNMET.labels(requirement).set_function(partial(self._is_unmet, requirement))
         REDIS_CONNECTED.set_function(lambda: self.is_connected)
         EVENT_SILENCE.set_function(lambda: self.events.secs_since_probe)
 
@@ -77,8 +81,9 @@ class RedisClient:
         """
         try:
             await self.commands.start()
-            await check_servers(self.commands, self._replicas)
             await self.events.start(channels)
+        except UnfitRedis as error:
+            raise StartupError(str(error)) from error
         except StoreUnavailable as error:
             raise StartupError(f"Redis is not available: {error}") from error
         if self._sentinel is not None:
@@ -94,14 +99,26 @@ class RedisClient:
         """Whether the connection to each master stands."""
         return all(master.is_connected for master in self.commands.masters)
 
+    async def look(self) -> None:
+        """Look at every master whether it answers and may be used.
+
+        Raises:
+            UnfitRedis: One must not be used.
+            StoreUnavailable: One does not answer.
+        """
+        await gather_all(master.look() for master in self.commands.masters)
+
     async def is_alive(self, timeout_secs: float) -> bool:
-        """Whether Redis answers in time: every master, if there are several."""
+        """Whether Redis answers in time and may be used: every master, if there are several."""
         try:
             async with asyncio.timeout(timeout_secs):
-                await asyncio.gather(*(master.call("PING") for master in self.commands.masters))
+                await self.look()
         except (StoreUnavailable, TimeoutError):
             return False
         return True
+
+    def _is_unmet(self, requirement: str) -> bool:
+        return any(requirement in master.unmet for master in self.commands.masters)
 
     async def is_subscribed(self) -> bool:
         """Whether this node hears its events."""

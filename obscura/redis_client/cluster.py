@@ -9,7 +9,7 @@ then: a promoted replica is found without anybody's command failing on it first.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import hiredis
@@ -23,6 +23,7 @@ from obscura.redis_client.endpoints import ClusterEndpoints, StaticEndpoint
 from obscura.redis_client.slot_map import SLOTS, SlotMap, parse_redirection, slot_of, slot_of_key
 from obscura.redis_client.topology import fetch_slot_map
 from obscura.redis_client.transport import REPLY_TIMEOUT_SECS, Argument
+from obscura.redis_client.vetting import Vetting
 from obscura.tasks import end_tasks, gather_all
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class Cluster:
     Args:
         endpoints: Some of its servers; the others are learned from them.
         replicas: So many must have a copy of what is written with `call_replicated`.
+        new_vetting: Makes what says whether a server may be used; one for each.
 
     Attributes:
         on_change: Called whenever slots may have changed their owner.
@@ -48,9 +50,15 @@ class Cluster:
 
     publish = "SPUBLISH"
 
-    def __init__(self, endpoints: ClusterEndpoints, replicas: int = 0) -> None:
+    def __init__(
+        self,
+        endpoints: ClusterEndpoints,
+        replicas: int = 0,
+        new_vetting: Callable[[], Vetting | None] = lambda: None,
+    ) -> None:
         self._endpoints = endpoints
         self._replicas = replicas
+        self._new_vetting = new_vetting
         self.master_addresses: tuple[Address, ...] = ()
         self._by_slot: list[Address | None] = [None] * SLOTS
         self._has_moved = False  # a slot, since the slot map was fetched
@@ -84,6 +92,9 @@ class Cluster:
     @property
     def masters(self) -> Collection[CommandConnection]:
         return [self._clients[address].connection for address in self.master_addresses]
+
+    def one_for_each_master(self, keys: Sequence[str]) -> Collection[str]:
+        return {self.owner_of(key): key for key in keys}.values()
 
     def endpoint(self, address: Address) -> StaticEndpoint:
         """Where connections to a master are made."""
@@ -161,7 +172,7 @@ class Cluster:
         return await call(*command, asking=asking)
 
     def _new_client(self, address: Address) -> Standalone:
-        return Standalone(self.endpoint(address), self._replicas)
+        return Standalone(self.endpoint(address), self._replicas, self._new_vetting())
 
     def _add_client(self, address: Address) -> Standalone:
         if self._is_stopped:

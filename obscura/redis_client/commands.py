@@ -1,12 +1,13 @@
 """Running commands: the interface that everything above speaks to, and the case of one server."""
 
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Collection, Sequence
 from typing import Any, Protocol
 
 from obscura.redis_client.connection import CommandConnection
 from obscura.redis_client.endpoints import Endpoint
 from obscura.redis_client.replication import ReplicatedWrites
 from obscura.redis_client.transport import Argument
+from obscura.redis_client.vetting import Vetting
 
 
 class CommandExecutor(Protocol):
@@ -43,20 +44,24 @@ class CommandExecutor(Protocol):
     def masters(self) -> Collection[CommandConnection]:
         """A connection to each master, for commands that all of them are to run."""
 
+    def one_for_each_master(self, keys: Sequence[str]) -> Collection[str]:
+        """Of these keys one that lies at each master, as far as there is one."""
+
 
 class Standalone:
     """One server: a connection for all commands, and another for the writes that wait for replicas.
 
     Args:
         replicas: So many must have a copy; 0 for no wait.
+        vetting: Says whether the server may be used; None: any may.
     """
 
     publish = "PUBLISH"
 
-    def __init__(self, endpoint: Endpoint, replicas: int = 0) -> None:
+    def __init__(self, endpoint: Endpoint, replicas: int = 0, vetting: Vetting | None = None) -> None:
         self._endpoint = endpoint
-        self.connection = CommandConnection(endpoint)
-        self._replicated = ReplicatedWrites(CommandConnection(endpoint), replicas) if replicas else None
+        self.connection = CommandConnection(endpoint, vetting)
+        self._replicated = ReplicatedWrites(CommandConnection(endpoint, vetting), replicas) if replicas else None
         self.call = self.connection.call
         self.call_replicated = self._replicated.call if self._replicated else self.connection.call
         self.masters = (self.connection,)
@@ -71,6 +76,9 @@ class Standalone:
         self.connection.start_in_background()
         if self._replicated:
             self._replicated.connection.start_in_background()
+
+    def one_for_each_master(self, keys: Sequence[str]) -> Collection[str]:
+        return keys[:1]
 
     async def stop(self) -> None:
         await self.connection.stop()

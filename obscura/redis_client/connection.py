@@ -11,16 +11,18 @@ import asyncio
 import logging
 import re
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from contextlib import suppress
 from typing import Any
 
 import hiredis
 
-from obscura.errors import StoreUnavailable
+from obscura.errors import RedisRefusal, StoreUnavailable, UnfitRedis
 from obscura.observability.metrics.redis import REDIS_RECONNECTS, REDIS_REFUSALS, timed
 from obscura.redis_client.endpoints import Endpoint
+from obscura.redis_client.handshake import closed_on_failure
 from obscura.redis_client.transport import REPLY_TIMEOUT_SECS, Argument, RedisTransport
+from obscura.redis_client.vetting import Vetting
 from obscura.tasks import Backoff, end_tasks
 
 log = logging.getLogger(__name__)
@@ -45,10 +47,20 @@ class CommandConnection:
 
     Reconnects by itself. While Redis is away every call fails with `StoreUnavailable`
     within `REPLY_TIMEOUT_SECS` plus a short wait for a reconnect that is under way.
+
+    Args:
+        vetting: Says whether the server may be used; None: any may.
+
+    Attributes:
+        trouble: Why there is no connection, as far as that is known.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, vetting: Vetting | None = None) -> None:
         self._endpoint = endpoint
+        self._vetting = vetting
+        if vetting is not None:
+            vetting.on_unfit.append(self._drop)
+        self.trouble: StoreUnavailable | None = None
         self._transport: RedisTransport | None = None
         self._pending: deque[tuple[asyncio.Future[Any], float]] = deque()
         self._connected = asyncio.Event()
@@ -73,6 +85,7 @@ class CommandConnection:
     async def stop(self) -> None:
         """Close the connection; calls under way and later ones raise `StoreUnavailable`."""
         await end_tasks(*self._tasks)
+        self._endpoint.outages.on_success(self)
         if self._transport is not None:
             self._transport.close()
             await self._lost.wait()
@@ -80,6 +93,24 @@ class CommandConnection:
     @property
     def is_connected(self) -> bool:
         return self._transport is not None
+
+    @property
+    def unmet(self) -> Collection[str]:
+        """The requirements that the server did not meet when it was last looked at."""
+        return self._vetting.unmet if self._vetting is not None else ()
+
+    async def look(self) -> None:
+        """Look whether the server still does, and close the connection to one that does not.
+
+        Raises:
+            UnfitRedis: It does not, or did not when a connection was last tried.
+            StoreUnavailable: No connection, or no reply in time.
+        """
+        if self._transport is None and isinstance(self.trouble, UnfitRedis):
+            raise UnfitRedis(str(self.trouble))
+        if self._vetting is not None:
+            asked = [self.send(*question) for question in self._vetting.questions]
+            self._vetting.judge(await asyncio.gather(*asked, return_exceptions=True))
 
     def call(self, *command: Argument, asking: bool = False) -> Awaitable[Any]:
         """Run one command and return its reply. Never sent twice; cancelled, it may have run all the same.
@@ -112,7 +143,7 @@ class CommandConnection:
             StoreUnavailable: Not sent: no connection, or too much under way.
         """
         if self._transport is None:
-            raise StoreUnavailable("no connection to Redis")
+            raise StoreUnavailable(str(self.trouble or "no connection to Redis"))
         if len(self._pending) >= _MAX_IN_FLIGHT or self._transport.unsent_bytes > _MAX_UNSENT_BYTES:
             raise StoreUnavailable("Redis does not keep up")
         reply: asyncio.Future[Any] = self._loop.create_future()
@@ -129,11 +160,24 @@ class CommandConnection:
 
     async def _connect(self) -> None:
         self._lost.clear()
-        transport = await self._endpoint.connect()
-        transport.attach(self._on_reply, self._on_lost)
+        try:
+            transport = await self._endpoint.connect()
+            if self._vetting is not None:
+                async with closed_on_failure(transport, REPLY_TIMEOUT_SECS):
+                    self._vetting.judge(await transport.ask_all(self._vetting.questions))
+            transport.attach(self._on_reply, self._on_lost)
+        except StoreUnavailable as error:
+            self.trouble = error
+            raise
         self._transport = transport
+        self.trouble = None
+        self._endpoint.outages.on_success(self)
         self._is_wait_useful = True
         self._connected.set()
+
+    def _drop(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
 
     def _on_reply(self, reply: Any) -> None:
         waiter, _ = self._pending.popleft()
@@ -142,10 +186,11 @@ class CommandConnection:
         if not isinstance(reply, hiredis.ReplyError):
             waiter.set_result(reply)
         elif refusal := _TEMPORARY_ERROR.match(str(reply)):
-            REDIS_REFUSALS.labels(refusal[2] or "NOPERM").inc()
-            waiter.set_exception(StoreUnavailable(f"Redis refuses: {reply}"))
-            if refusal[2] in _NOT_THE_MASTER and self._transport is not None:
-                self._transport.close()  # it was demoted: the next connection goes to who is master now
+            code = refusal[2] or "NOPERM"
+            REDIS_REFUSALS.labels(code).inc()
+            waiter.set_exception(RedisRefusal(f"Redis refuses: {reply}", code))
+            if code in _NOT_THE_MASTER:
+                self._drop()  # it was demoted: the next connection goes to who is master now
         else:
             waiter.set_exception(reply)
 
@@ -174,7 +219,7 @@ class CommandConnection:
                 await self._connect()
             except StoreUnavailable as error:
                 self._is_wait_useful = False
-                log.debug("still no connection to Redis: %s", error)
+                self._endpoint.outages.on_failure(self, error)
             except Exception:
                 self._is_wait_useful = False
                 log.exception("no connection to Redis, for a reason of its own kind")
@@ -189,4 +234,4 @@ class CommandConnection:
             await asyncio.sleep(REPLY_TIMEOUT_SECS / 10)
             if self._pending and self._loop.time() - self._pending[0][1] > REPLY_TIMEOUT_SECS * 0.9 and self._transport:
                 log.warning("Redis does not reply")
-                self._transport.close()
+                self._drop()

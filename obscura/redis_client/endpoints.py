@@ -5,6 +5,7 @@ from urllib.parse import parse_qsl
 
 from obscura.redis_client.addresses import Address, parse_addresses, url_of
 from obscura.redis_client.handshake import open_transport
+from obscura.redis_client.outage_log import OutageLog
 from obscura.redis_client.redis_url import read_url
 from obscura.redis_client.transport import RedisTransport
 from obscura.settings.redis_urls import split_hosts
@@ -13,7 +14,13 @@ _REDIS_PORT = 6379
 
 
 class Endpoint(Protocol):
-    """Where connections are made to."""
+    """Where connections are made to.
+
+    Attributes:
+        outages: Is told by its users what became of their attempts.
+    """
+
+    outages: OutageLog
 
     async def connect(self) -> RedisTransport:
         """Make one authenticated connection, which its user is to `attach` to. May be repeated.
@@ -39,6 +46,7 @@ class StaticEndpoint:
     def __init__(self, url: str, client_name: str) -> None:
         self._url = url
         self._client_name = client_name
+        self.outages = OutageLog()
         read_url(url, client_name)  # to be told at once what is wrong with it
 
     async def connect(self) -> RedisTransport:
@@ -63,7 +71,10 @@ class ClusterEndpoints:
         self._query = dict(parse_qsl(parts.query))
         self._client_name = client_name
         self.seeds = parse_addresses(url, _REDIS_PORT)
+        self._outages = OutageLog()
 
     def at(self, address: Address) -> StaticEndpoint:
-        """The server at ``address``, with the passwords of all."""
-        return StaticEndpoint(url_of(self._scheme, self._login, address, self._query), self._client_name)
+        """The server at ``address``, with the passwords of all, and one log of outages."""
+        endpoint = StaticEndpoint(url_of(self._scheme, self._login, address, self._query), self._client_name)
+        endpoint.outages = self._outages
+        return endpoint

@@ -31,14 +31,14 @@ async def open_transport(options: ConnectOptions) -> RedisTransport:
 
 
 @asynccontextmanager
-async def closed_on_failure(transport: RedisTransport) -> AsyncIterator[None]:
+async def closed_on_failure(transport: RedisTransport, secs: float = CONNECT_TIMEOUT_SECS) -> AsyncIterator[None]:
     """Give a conversation on a connection a moment, and close the connection unless all of it went well.
 
     Raises:
         StoreUnavailable: Redis refused, did not answer in time or hung up.
     """
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_SECS):
+        async with asyncio.timeout(secs):
             yield
     except (hiredis.HiredisError, OSError) as error:
         transport.close()
@@ -92,4 +92,5 @@ def _sentence(error: OSError, where: str) -> str:
 
 def _reason(error: Exception) -> str:
     code, _, sentence = str(error).partition(" ")
-    return sentence if isinstance(error, hiredis.ReplyError) and code in _ERROR_CODES else str(error)
+    text = sentence if isinstance(error, hiredis.ReplyError) and code in _ERROR_CODES else str(error)
+    return text or "no answer in time"

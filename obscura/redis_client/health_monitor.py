@@ -1,8 +1,9 @@
 """What every node looks at in Redis once in a while: the clock and the memory.
 
 Sessions and attachments expire by Redis's clock, which nodes carry on in between. A machine
-whose own clock is far from it shows in the metrics. And a Redis whose memory is full refuses
-every message.
+whose own clock is far from it shows in the metrics. A Redis whose memory is full refuses
+every message. And one that was configured anew may not do any more, which each look at a
+connection finds out.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from obscura.clock import SharedClock
 from obscura.errors import StoreUnavailable
 from obscura.observability.metrics.redis import REDIS_CLOCK_SKEW, REDIS_MEMORY_USED
 from obscura.redis_client.requirements import parse_info
-from obscura.tasks import end_tasks
+from obscura.tasks import end_tasks, gather_all
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,9 @@ class Master(Protocol):
 
     def call(self, *command: str) -> Awaitable[Any]:
         """Run one command; raises `StoreUnavailable`."""
+
+    async def look(self) -> None:
+        """Look whether it still does; raises `StoreUnavailable`."""
 
 
 class _Time(NamedTuple):
@@ -79,6 +83,7 @@ class RedisHealthMonitor:
     async def _run(self) -> None:
         while True:
             try:
+                await gather_all(master.look() for master in self._masters())
                 await self._look_at_clocks()
                 shares = [await self._memory_used_of(master) for master in self._masters()]
                 REDIS_MEMORY_USED.set(max(shares, default=0))

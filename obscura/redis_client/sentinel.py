@@ -10,6 +10,7 @@ from obscura.observability.metrics.redis import REDIS_MASTER_SWITCHES
 from obscura.redis_client.addresses import Address, parse_addresses, url_of
 from obscura.redis_client.endpoints import StaticEndpoint
 from obscura.redis_client.handshake import closed_on_failure
+from obscura.redis_client.outage_log import OutageLog
 from obscura.redis_client.transport import RedisTransport
 from obscura.settings.redis_urls import split_hosts
 
@@ -40,6 +41,7 @@ class SentinelEndpoint:
         self._login = parts.login
         self._query = dict(parse_qsl(parts.query))
         self._client_name = client_name
+        self.outages = OutageLog()
         names = (self._query.pop(f"sentinel_{name}", "") for name in ("username", "password"))
         login = ":".join(quote(name, safe="") for name in names).removesuffix(":")
         query = {name: value for name, value in self._query.items() if name != "db"}

@@ -83,6 +83,7 @@ class Subscriber:
 
     async def stop(self) -> None:
         await end_tasks(self._task)
+        self._endpoint.outages.on_success(self)
         await self._close()
 
     async def subscribe(self, channel: str) -> None:
@@ -246,10 +247,11 @@ class Subscriber:
                 await self._open()
                 await self._probe()
             except StoreUnavailable as error:
-                log.debug("still deaf to events", extra={"reason": str(error)})
+                self._endpoint.outages.on_failure(self, error)
             except Exception:
                 log.exception("still deaf to events, for a reason of its own kind")
             else:
+                self._endpoint.outages.on_success(self)
                 log.warning("hearing events again")
                 return
             await backoff.pause()

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import hiredis
@@ -50,6 +50,25 @@ class RedisTransport(asyncio.Protocol):
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    async def ask_all(self, commands: Iterable[tuple[Argument, ...]]) -> list[Any]:
+        """As `ask`, in one round trip; a refusal stands in the place of its reply.
+
+        Raises:
+            OSError: The connection is gone.
+            hiredis.ProtocolError: That is no Redis.
+        """
+        count = 0
+        for command in commands:
+            self.send(*command)
+            count += 1
+        answers: list[Any] = []
+        while len(answers) < count:
+            answer = await self._answers.get()
+            if isinstance(answer, Exception) and not isinstance(answer, hiredis.ReplyError):
+                raise answer  # the last one there will be
+            answers.append(answer)
+        return answers
 
     def attach(self, on_reply: Callable[[Any], None], on_lost: Callable[[], None]) -> None:
         """Hand the connection to its user, who is called from the event loop from now on.

@@ -142,6 +142,14 @@ ATTACHMENT_JANITOR_DONE = KINDS.one(
 )
 
 
+@KINDS.many(
+    "stream", "nothing: it is written and removed in one step, to see whether that is possible", "no time at all"
+)
+def health(number: int) -> str:
+    """Of a Cluster every master has some of these."""
+    return f"obscura:health:{number}"
+
+
 @KINDS.many("channel", "what happens to one account", "", Life.CHANNEL)
 def events(address_id: Id) -> str:
     return f"obscura:{{{address_id}}}:events"

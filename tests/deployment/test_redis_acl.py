@@ -86,7 +86,8 @@ def test_the_rights_are_those_that_the_code_needs() -> None:
     expected = {name.lower() for name in used} - {"client", "pubsub", "cluster", "sentinel"}
     in_the_handshake = {"client|setname", "select"}  # a name for each connection; a database other than 0
     parts = {"client|list", "pubsub|channels", "pubsub|shardchannels", "cluster|info", "cluster|slots"}
-    assert expected | in_the_handshake | parts == COMMANDS | CLUSTER_COMMANDS
+    of_earlier_nodes = {"ping"}  # 0.2.0 may run beside this one, or come back
+    assert expected | in_the_handshake | parts | of_earlier_nodes == COMMANDS | CLUSTER_COMMANDS
     assert not COMMANDS & CLUSTER_COMMANDS
 
 
@@ -199,5 +200,5 @@ async def test_a_node_without_a_right_it_needs_does_not_start(
 ) -> None:
     """One sentence says which."""
     allow(guarded_redis, without("info"))
-    with pytest.raises(StartupError, match=r"Redis is not available: Redis refuses: NOPERM .*info"):
+    with pytest.raises(StartupError, match=r"Redis is not available: .* no permissions to run the 'info' command"):
         await start_node(redis_url=url_of(guarded_redis))

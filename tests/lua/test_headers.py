@@ -13,9 +13,9 @@ from tests.support.scripts import ScriptRunner
 MAX_CODE_LINES = 60
 MAX_ARGUMENTS = 8
 
-# Counts, reads, acks, leases and clean-up. All other scripts write what may not be lost.
+# Counts, reads, acks, leases, looks at Redis and clean-up. All other scripts write what may not be lost.
 NOT_REPLICATED = (
-    *("accounts_rehash", "usernames_release", "attachments_claim", "leases_*", "rate_limit_*"),
+    *("accounts_rehash", "usernames_release", "attachments_claim", "leases_*", "rate_limit_*", "health_probe"),
     *("messages_ack", "messages_expire", "messages_survey", "messages_read", "messages_move_expiry"),
     "sessions_list_ended",
 )

@@ -6,13 +6,14 @@ from functools import partial
 import pytest
 
 from obscura.embedded_redis import binary as redis_binary
-from obscura.errors import StartupError
+from obscura.errors import StartupError, UnfitRedis
 from obscura.redis_client.client import RedisClient
 from obscura.redis_client.commands import Standalone
 from obscura.redis_client.endpoints import StaticEndpoint
 from obscura.redis_client.pubsub import Callbacks
-from obscura.redis_client.requirements import check_info, check_servers
+from obscura.redis_client.requirements import Needs, check_info
 from obscura.redis_client.slot_map import SLOTS
+from obscura.redis_client.vetting import Vetting
 from obscura.store import keyspace
 from tests.support.ports import free_port
 from tests.support.redis import RedisServer
@@ -30,7 +31,7 @@ def bare_redis() -> Iterator[RedisServer]:
 
 
 async def connect(server: RedisServer) -> Standalone:
-    connection = Standalone(StaticEndpoint(server.url, "obscura:test"))
+    connection = Standalone(StaticEndpoint(server.url, "obscura:test"), vetting=Vetting(Needs()))
     await connection.start()
     return connection
 
@@ -44,22 +45,20 @@ async def connection(redis_server: RedisServer) -> AsyncIterator[Standalone]:
 
 async def test_a_redis_that_keeps_everything_is_fine(connection: Standalone, caplog: pytest.LogCaptureFixture) -> None:
     """The Redis of the tests writes a file and evicts nothing: not a word."""
-    await check_servers(connection, 0)
+    await connection.connection.look()
     assert caplog.records == []
 
 
 async def test_a_redis_that_evicts_is_refused(bare_redis: RedisServer) -> None:
     """It would drop accounts and messages silently when its memory is full."""
-    connection = await connect(bare_redis.start("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"))
-    with pytest.raises(StartupError, match="maxmemory-policy allkeys-lru"):
-        await check_servers(connection, 0)
-    await connection.stop()
+    bare_redis.start("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+    with pytest.raises(UnfitRedis, match="maxmemory-policy allkeys-lru"):
+        await connect(bare_redis)
 
 
 async def test_a_redis_without_a_file_is_warned_of(bare_redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     """It may be meant so, but what was acknowledged can be lost."""
     connection = await connect(bare_redis.start("--appendonly", "no"))
-    await check_servers(connection, 0)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     await connection.stop()
 
@@ -69,7 +68,6 @@ async def test_a_policy_that_cannot_bite_yet_is_warned_of(
 ) -> None:
     """Without a memory limit nothing is evicted, until somebody sets one."""
     connection = await connect(bare_redis.start("--maxmemory-policy", "volatile-ttl"))
-    await check_servers(connection, 0)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     await connection.stop()
 

@@ -39,6 +39,24 @@ REDIS_RECONNECTS = REDIS.counter(
     "Times the command connection was made again.",
     watch="each is a restart of Redis, a failover or a network fault",
 )
+REDIS_REQUIREMENTS = (
+    "append_only_file",
+    "cluster",
+    "data",
+    "eviction",
+    "eviction_policy",
+    "replicas",
+    "role",
+    "version",
+)
+REDIS_UNMET = REDIS.gauge(
+    "obscura_redis_requirement_unmet",
+    "Whether Redis was found not to meet a requirement when it was last looked at.",
+    {"requirement": REDIS_REQUIREMENTS},
+    detail="It is looked at when a connection is made, every 15 s, and for `/readyz`. With `cluster`, `data`, "
+    "`eviction`, `role` and `version` unmet it is not used: every request is 503. The others are warnings.",
+    watch="1: the log says what is wrong and what to do",
+)
 REDIS_REFUSALS = REDIS.counter(
     "obscura_redis_refusals",
     "Commands that Redis refused for a reason that passes.",
