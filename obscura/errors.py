@@ -23,6 +23,7 @@ ObscuraError
             UnfitRedis             Redis would lose what it is given, or has lost it
         BlobStoreUnavailable       the attachments' store is away or fails
             StorageFull            it has no more room for attachments
+        TooFewOpenFiles            the process may not open as many connections as are asked for
         TooManyLogins              more passwords are to be hashed than there are threads for
     StartupError                   stops `obscura serve` with one sentence and exit code 1
         SettingsError              a wrong or unknown setting
@@ -234,6 +235,12 @@ class StorageFull(BlobStoreUnavailable):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retry_after_secs=60)
+
+
+class TooFewOpenFiles(Unavailable):
+    """The process has no room for another connection, or for another socket. Nothing was done."""
+
+    cause = "open files"
 
 
 class TooManyLogins(Unavailable):

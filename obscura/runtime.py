@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import resource
 import signal
 from collections.abc import Callable
@@ -26,7 +27,9 @@ STACK_DUMP_SIGNAL = signal.SIGUSR1
 _IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTOU)
 
 _MACOS_OPEN_FILES = 10_240  # OPEN_MAX, the most that setrlimit(2) takes there
-_OTHER_FILES = 200  # open beside one per socket: other requests, Redis, logs
+_OTHER_FILES = 200  # open beside connections of clients: Redis, storage, logs
+_REQUESTS_SHARE = 4  # of so many connections one is kept for requests,
+_MAX_FOR_REQUESTS = 256  # or as many as this: requests are short
 
 
 class Startable(Protocol):
@@ -85,16 +88,29 @@ def raise_open_files_limit() -> None:
             return
 
 
+def room_for_connections() -> float:
+    """How many connections of clients this process may have, as far as its limit of open files goes at this moment."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return math.inf if limit == resource.RLIM_INFINITY else max(limit // 2, limit - _OTHER_FILES)
+
+
+def room_for_sockets() -> float:
+    """How many of those may be sockets. They stay for days, so a part is kept for requests, whatever else is set."""
+    room = room_for_connections()
+    return room if room == math.inf else room - min(room // _REQUESTS_SHARE, _MAX_FOR_REQUESTS)
+
+
 def log_few_open_files(max_sockets: int, is_wanted: bool) -> None:
-    """Log it if this process may not open as many files as it may have sockets.
+    """Log it if this process may not open as many files as it may have sockets, which are fewer then.
 
     Args:
         is_wanted: Somebody set this number and is warned; else it is only the default, and nothing is wrong.
     """
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit == resource.RLIM_INFINITY or limit >= max_sockets + _OTHER_FILES:
+    room = room_for_sockets()
+    if room >= max_sockets:
         return
-    numbers = {"limit": limit, "needed": max_sockets + _OTHER_FILES}
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    numbers = {"limit": limit, "needed": max_sockets + _MAX_FOR_REQUESTS + _OTHER_FILES, "sockets": int(room)}
     if is_wanted:
         log.warning(
             "the limit of open files is too low for OBSCURA_MAX_SOCKETS: raise it (ulimit -n, LimitNOFILE)",

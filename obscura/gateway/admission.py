@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from uuid import UUID
 
-from obscura.errors import StoreUnavailable, TooManyRequests, Unauthorized, Unavailable
+from obscura.errors import StoreUnavailable, TooFewOpenFiles, TooManyRequests, Unauthorized, Unavailable
 from obscura.gateway.ack_batcher import AckBatcher
 from obscura.gateway.close_codes import NEWER_SOCKET
 from obscura.gateway.hub import Hub
@@ -17,9 +17,11 @@ from obscura.gateway.options import SocketOptions
 from obscura.gateway.socket import GatewaySocket
 from obscura.gateway.socket_limits import ClientAddressCounts, SocketLimits
 from obscura.observability.metrics.http import RATE_LIMITED
+from obscura.runtime import room_for_sockets
 from obscura.services.sessions import Sessions
 from obscura.settings.limits import ADDRESS_SOCKETS
 
+_NO_ROOM_SECS = 30  # another node may have room at once; here somebody has to leave
 _TIMEOUT_SECS = 1.9  # a request is refused within 2 s when Redis is away
 
 
@@ -67,11 +69,15 @@ class Admission:
 
         Raises:
             TooManyRequests: The address has too many sockets here.
+            TooFewOpenFiles: The rest of what the process may open is kept for other requests.
         """
         if self._client_addresses.of(caller.client_address) >= self._limits.per_client_address:
             RATE_LIMITED.labels(ADDRESS_SOCKETS.tier).inc()
             # By then those of clients that vanished are gone.
             raise TooManyRequests(ADDRESS_SOCKETS.refusal, self._dead_socket_secs)
+        # All that are here count, those on their way in or out too, for each has its file.
+        if self._client_addresses.in_all >= room_for_sockets():
+            raise TooFewOpenFiles("open files are too few for another socket", _NO_ROOM_SECS)
         self._client_addresses.add(caller.client_address)
 
     def leave(self, caller: Caller) -> None:

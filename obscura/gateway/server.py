@@ -48,6 +48,7 @@ class Gateway:
             BadRequest: The request asks for no WebSocket.
             Unauthorized: The session has ended.
             TooManyRequests: The client address has too many sockets here.
+            TooFewOpenFiles: The process may not open another.
             Unavailable: The node is cut off from Redis or from its events, or is leaving.
             ConnectionError: The client has gone.
         """

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from obscura.runtime import room_for_sockets
 from obscura.settings.model import Settings
 
 
@@ -19,6 +20,11 @@ class SocketLimits:
     per_account: int
     per_client_address: int
 
+    @property
+    def in_all_now(self) -> float:
+        """`in_all`, or less if the process may not open enough files for so many."""
+        return min(self.in_all, room_for_sockets())
+
     @classmethod
     def from_settings(cls, settings: Settings) -> "SocketLimits":
         """A node's settings, as its gateway goes by them."""
@@ -26,10 +32,15 @@ class SocketLimits:
 
 
 class ClientAddressCounts:
-    """Counts what is open by client address; an address of which nothing is open takes no memory."""
+    """Counts what is open by client address; an address of which nothing is open takes no memory.
+
+    Attributes:
+        in_all: How many are open, whosever they are.
+    """
 
     def __init__(self) -> None:
         self._open: dict[str, int] = {}
+        self.in_all = 0
 
     def __len__(self) -> int:
         """How many addresses are remembered."""
@@ -42,9 +53,11 @@ class ClientAddressCounts:
     def add(self, client: str) -> None:
         """One more was opened."""
         self._open[client] = self.of(client) + 1
+        self.in_all += 1
 
     def remove(self, client: str) -> None:
         """One that was added is closed."""
+        self.in_all -= 1
         left = self._open[client] - 1
         if left:
             self._open[client] = left

@@ -10,6 +10,7 @@
 | `_ErrInfo` | the same | a data class, with the same fields |
 | `data_received`, `finish_response`, `handle_error` overridden | the same; JSON for what is no HTTP | as here |
 | `eof_received`, `set_parser` overridden, `_payload_parser` | half-closed clients are answered | not known |
+| `RequestHandler._request_handler` replaced | a connection too many is told so | as here |
 | `RawRequestMessage._replace` | the absolute form of a request's target | not known |
 | `StreamReader.set_exception` | a request whose body broke off ends | as here |
 | `StreamReader.total_bytes` | whether a client waits for 100 Continue | not known |
@@ -66,7 +67,7 @@ class HttpConnection(web.RequestHandler):
 
     Args:
         connections: Where it is listed for as long as it is open.
-        answer_fault: Makes the answer to what aiohttp cannot serve: a status, 400 or 500, and the error.
+        answer_fault: Makes the answer to what is not served: a status, 400, 500 or 503, and the error.
         options: Those of `web.RequestHandler`.
     """
 
@@ -118,6 +119,15 @@ class HttpConnection(web.RequestHandler):
         super().set_parser(parser, data_received_cb)
         if self._has_client_ended and self.transport is not None:
             self.transport.close()  # behind the answer to the handshake
+
+    def refuse_requests(self) -> None:
+        """Answer the first request that there are too many connections, and close behind that."""
+        self._request_handler = self._refuse
+
+    async def _refuse(self, _request: BaseRequest) -> web.StreamResponse:
+        response = self._answer_fault(503, None)
+        response.force_close()
+        return response
 
     def close_after_response(self) -> None:
         """Close, behind the answer to the request that is being served, if there is one."""

@@ -8,12 +8,13 @@ all never gets that far: `malformed_request_response` answers it.
 import logging
 import re
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Protocol
 
 from aiohttp import web
 
-from obscura.errors import RequestError, Unavailable
+from obscura.errors import RequestError, TooFewOpenFiles, Unavailable
 from obscura.http.aiohttp_internals import has_begun_answer
 from obscura.http.bodies import waits_for_continue
 from obscura.http.responses import (
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _NO_ROUTE = "unknown"
+_NO_ROOM_SECS = 5  # requests are short
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _OTHER_METHOD = "other"
 
@@ -84,12 +86,13 @@ def wrap_handler(handler: Handler, tracing: Tracing | None = None, fast_path: Fa
 
 def malformed_request_response() -> web.Response:
     """Answer what is not HTTP: no method, path or header of it can be relied on."""
-    started = time.perf_counter()
-    request_id.set(new_request_id())
-    response = error_response(400, "The request is not valid HTTP")
-    add_headers(response)
-    _record("-", _NO_ROUTE, response.status, started)
-    return response
+    return _answer_unread(lambda: error_response(400, "The request is not valid HTTP"))
+
+
+def refused_connection_response() -> web.Response:
+    """Answer the first request on a connection that is one too many, whatever it asks for."""
+    refusal = TooFewOpenFiles("open files are too few for another connection", _NO_ROOM_SECS)
+    return _answer_unread(lambda: error_response_for(refusal))
 
 
 async def on_response_prepare(request: web.Request, response: web.StreamResponse) -> None:
@@ -98,6 +101,15 @@ async def on_response_prepare(request: web.Request, response: web.StreamResponse
     if response.status == 101 and (span := current_span.get()) is not None:
         current_span.set(None)  # the request is over, as far as traces go: a socket lasts for days
         span.end(_known(request.method), _route_of(request), 101)
+
+
+def _answer_unread(make: Callable[[], web.Response]) -> web.Response:
+    started = time.perf_counter()
+    request_id.set(new_request_id())
+    response = make()
+    add_headers(response)
+    _record("-", _NO_ROUTE, response.status, started)
+    return response
 
 
 async def _respond(handler: Handler, request: web.Request) -> web.StreamResponse:

@@ -1,7 +1,6 @@
 """A listening port: aiohttp's server, with every answer in JSON and a stop that finishes what was begun."""
 
 import asyncio
-import resource
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,16 +11,22 @@ from obscura.http.aiohttp_internals import HttpConnection, wrap_server
 from obscura.http.bodies import BODY_IDLE_TIMEOUT_SECS
 from obscura.http.connections import Connections
 from obscura.http.listener import Listener
-from obscura.http.request_handling import FastPath, malformed_request_response, on_response_prepare, wrap_handler
+from obscura.http.request_handling import (
+    FastPath,
+    malformed_request_response,
+    on_response_prepare,
+    refused_connection_response,
+    wrap_handler,
+)
 from obscura.http.responses import server_fault_response
 from obscura.http.route import Route
 from obscura.observability.tracing import Tracing
+from obscura.runtime import room_for_connections
 from obscura.settings.model import Settings
 
 _MAX_HEADER_BYTES = 16_384
 _READ_AHEAD_BYTES = 65_536  # of a body, per connection: many uploads at once are to cost little memory
 _CUT_OFF_SECS = 0.1  # for requests that outlast a stop, to take note
-_OTHER_FILES = 200  # which the process has open beside its connections, or may need to
 _FIRST_REQUEST_SECS = 0.05  # for connections made a moment before a stop, to bring their request
 
 
@@ -71,8 +76,8 @@ class HttpServer:
         self.port = 0
         self._options = options
         self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=_CUT_OFF_SECS)
-        most = _max_connections() if options.max_connections is None else options.max_connections
-        self._connections = Connections(most)
+        most = options.max_connections
+        self._connections = Connections(room_for_connections if most is None else lambda: most)
         self._listener = Listener(self._make_connection)
 
     async def start(self, host: str, port: int, is_port_shared: bool = False) -> None:
@@ -127,10 +132,6 @@ class HttpServer:
 def _answer_fault(status: int, error: BaseException | None) -> web.Response:
     if status == 400:
         return malformed_request_response()
+    if status == 503:
+        return refused_connection_response()
     return server_fault_response("an error of the server's own", error)
-
-
-def _max_connections() -> float:
-    """How many connections a process may have, as far as its limit of open files goes."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return float("inf") if limit == resource.RLIM_INFINITY else max(limit // 2, limit - _OTHER_FILES)

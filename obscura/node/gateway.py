@@ -44,6 +44,7 @@ def build_acks(settings: Settings, services: Services) -> AckBatcher:
 
 def build_gateway(settings: Settings, hub: Hub, acks: AckBatcher, services: Services) -> Gateway:
     """Build what lets sockets in."""
-    SOCKETS_LIMIT.set(settings.max_sockets)
+    limits = SocketLimits.from_settings(settings)
+    SOCKETS_LIMIT.set_function(lambda: limits.in_all_now)
     context = SocketContext(SocketOptions.from_settings(settings), services.messages, services.keys, acks)
-    return Gateway(hub, context, services.sessions, SocketLimits.from_settings(settings))
+    return Gateway(hub, context, services.sessions, limits)

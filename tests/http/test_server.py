@@ -17,7 +17,9 @@ from obscura.http.server import HttpServer, ServerOptions
 from obscura.node.node import Node
 from tests.conftest import StartNode
 from tests.support.client import DEADLINE_SECS, Answer, Api, exchange
+from tests.support.inspection import metric as own_metric
 from tests.support.redis import RedisServer
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.libraries
 
@@ -240,6 +242,32 @@ async def test_of_many_newcomers_at_once_each_gets_its_turn(serve: Serve) -> Non
         assert (await exchange(port, post("Content-Length: 3", body=b"new"))).body == b"new"
     for _, writer in idle:
         writer.close()
+
+
+async def test_a_connection_too_many_is_told_so(serve: Serve) -> None:
+    """While all others are in use a request gets a 503 that says when to come back; afterwards one is served again."""
+    port = await serve(echo, max_connections=2)
+    busy = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+    before = own_metric("obscura_http_server_errors_total", cause="open files")
+    for _, writer in busy:
+        writer.write(post("Content-Length: 4", body=b"bu"))
+    await eventually(lambda: refusal_of(port))
+    refused = await refusal_of(port)
+    assert refused
+    assert (refused.headers["Retry-After"], refused.headers["Connection"]) == ("5", "close")
+    assert own_metric("obscura_http_server_errors_total", cause="open files") > before
+    for reader, writer in busy:
+        writer.write(b"sy")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    assert (await exchange(port, post("Content-Length: 3", body=b"new"))).body == b"new"
+    for _, writer in busy:
+        writer.close()
+
+
+async def refusal_of(port: int) -> Answer | None:
+    """The 503 of one more connection, if it gets one."""
+    answer = await exchange(port, post("Content-Length: 3", body=b"new"))
+    return answer if answer.status == 503 and answer.error else None
 
 
 async def test_a_body_that_comes_in_pieces_is_read_whole(serve: Serve) -> None:

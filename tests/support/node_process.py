@@ -64,12 +64,16 @@ class NodeProcess:
 
 @asynccontextmanager
 async def serve(
-    folder: Path, redis_url: str | None, jwt_secret: str | None, **settings: object
+    folder: Path, redis_url: str | None, jwt_secret: str | None, *, open_files: int | None = None, **settings: object
 ) -> AsyncIterator[NodeProcess]:
-    """Run `obscura serve` until the block ends; keyword arguments are settings, and None is none."""
+    """Run `obscura serve` until the block ends; keyword arguments are settings, and None is none.
+
+    Args:
+        open_files: It may have no more.
+    """
     given = {"data_dir": folder, "redis_url": redis_url, "jwt_secret": jwt_secret, **settings}
     process = await asyncio.create_subprocess_exec(
-        *COMMAND,
+        *(COMMAND if open_files is None else ("/bin/sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh", *COMMAND)),
         cwd=ROOT,
         env=node_environ(**given),
         stdout=asyncio.subprocess.PIPE,

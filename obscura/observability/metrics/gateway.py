@@ -15,7 +15,9 @@ SOCKETS = GATEWAY.gauge(
     watch="near `OBSCURA_MAX_SOCKETS`: add nodes. A drop to nothing: a network or a proxy",
 )
 SOCKETS_LIMIT = GATEWAY.gauge(
-    "obscura_gateway_sockets_limit", "How many gateway sockets there may be.", detail="It is `OBSCURA_MAX_SOCKETS`."
+    "obscura_gateway_sockets_limit",
+    "How many gateway sockets there may be.",
+    detail="It is `OBSCURA_MAX_SOCKETS`, or less if the process may not open enough files for so many.",
 )
 SOCKET_SECONDS = GATEWAY.histogram(
     "obscura_gateway_socket_duration_seconds",

@@ -27,10 +27,19 @@ REQUESTS_ABORTED = TRAFFIC.counter(
 SERVER_ERRORS = TRAFFIC.counter(
     "obscura_http_server_errors",
     "HTTP requests answered 500 or 503, by what was at fault.",
-    {"cause": ("redis", "storage", "password queue", "other", "fault")},
+    {"cause": ("redis", "storage", "password queue", "open files", "other", "fault")},
     detail="`fault` is a bug; the others pass by themselves.",
-    watch="`redis` or `storage`: look there. `password queue`: see the password hashes below. `fault`: find "
+    watch="`redis` or `storage`: look there. `password queue`: see the password hashes below. "
+    "`open files`: allow the process more. `fault`: find "
     "`unexpected error` in the log and report it",
+)
+CONNECTIONS_DROPPED = TRAFFIC.counter(
+    "obscura_http_connections_dropped",
+    "Connections closed without an answer to make room for others, by what they were.",
+    {"connection": ("idle", "new")},
+    detail="There are as many as the limit of open files leaves room for. On an `idle` one nothing was asked at that "
+    "moment; a `new` one came while all others were in use and too many waited to be told so.",
+    watch="allow the process more open files. `new`: somebody holds requests open; find the address at the balancer",
 )
 RATE_LIMITED = TRAFFIC.counter(
     "obscura_rate_limited",
