@@ -5,9 +5,10 @@
 -- Returns: {'unknown'} if there is no such recipient;
 --   {'conflict'} if the idempotency key was used for another body;
 --   {'repeated'} if it was used for this body: nothing is stored again;
---   {'stored', id, previous, oldest_ms, dropped}: previous is the id appended before this one,
---   oldest_ms a lower bound of the time of the oldest entry left, dropped the number of entries
---   removed for the limits or because they had expired.
+--   {'stored', id, previous, oldest_ms, dropped, expired, waits}: previous is the id appended before
+--   this one, oldest_ms a lower bound of the time of the oldest entry left, dropped the number of entries
+--   removed for the limits, expired of those that were over their time; waits is 1 if the inbox begins
+--   with this message and no node has a socket to give it to.
 -- Repeatable: only with an idempotency key; else each call stores another message.
 -- Replicated: yes.
 -- Invariant: while inbox exists, account.inbox_bytes is the sum of the bodies in it; only
@@ -24,8 +25,10 @@ local max_count   = tonumber(ARGV[3])
 local max_bytes   = tonumber(ARGV[4]) -- a larger body is stored alone
 local ttl_ms      = tonumber(ARGV[5])
 local publish     = ARGV[6] -- PUBLISH, or SPUBLISH on Cluster
-local fingerprint = ARGV[7] -- with KEYS[4]: digest of the body
-local memory_ms   = ARGV[8] -- with KEYS[4]: how long the key is remembered
+local keep_ms     = ARGV[7] -- how long after its last message an inbox dies: the clean-up comes before
+local fingerprint = ARGV[8] -- with KEYS[4]: digest of the body
+
+local MEMORY_MS = 86400000 -- how long an idempotency key is remembered
 
 -- A message up to this size travels in the event itself, so a socket needs no read of the inbox.
 local INLINE_MAX_BYTES = 16384
@@ -43,10 +46,9 @@ end
 local now = redis.call('TIME')
 local now_ms = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
 
-local count, bytes, oldest_ms, dropped = redis.call('XLEN', inbox), 0, 0, 0
-if count > 0 then -- else what the account says is of an inbox that died as a whole
-  bytes, oldest_ms = tonumber(state[1]), tonumber(state[3])
-end
+local count, dropped, expired = redis.call('XLEN', inbox), 0, 0
+-- Without an entry what the account says is of an inbox that died as a whole.
+local bytes, oldest_ms = count > 0 and tonumber(state[1]) or 0, count > 0 and tonumber(state[3]) or 0
 while count > 0 do
   local fits = count < max_count and bytes + #body <= max_bytes
   if fits and oldest_ms >= now_ms - ttl_ms then
@@ -55,9 +57,11 @@ while count > 0 do
   -- The bound on the oldest entry's time may be an entry's that was acked: look at the entry itself.
   local entry = redis.call('XRANGE', inbox, '-', '+', 'COUNT', 1)[1]
   oldest_ms = tonumber(string.match(entry[1], '^%d+'))
-  if not fits or oldest_ms < now_ms - ttl_ms then
+  local is_over = oldest_ms < now_ms - ttl_ms
+  if is_over or not fits then
     redis.call('XDEL', inbox, entry[1])
-    count, bytes, dropped = count - 1, bytes - #entry[2][4], dropped + 1
+    count, bytes = count - 1, bytes - #entry[2][4]
+    dropped, expired = dropped + (is_over and 0 or 1), expired + (is_over and 1 or 0)
   end
 end
 
@@ -76,14 +80,14 @@ oldest_ms = count > 0 and oldest_ms or ms
 local body_field = ms - now_ms < 1000 and 'body' or string.format('body@%.0f', now_ms)
 
 redis.call('XADD', inbox, id, 'from', sender, body_field, body)
-redis.call('PEXPIRE', inbox, ttl_ms)
-redis.call('HSET', account, 'inbox_bytes', bytes + #body, 'inbox_last', id,
-  'inbox_oldest', string.format('%.0f', oldest_ms))
+redis.call('PEXPIRE', inbox, keep_ms)
+local oldest_text = string.format('%.0f', oldest_ms)
+redis.call('HSET', account, 'inbox_bytes', bytes + #body, 'inbox_last', id, 'inbox_oldest', oldest_text)
 if idempotency then
-  redis.call('SET', idempotency, fingerprint .. ' ' .. id, 'PX', memory_ms)
+  redis.call('SET', idempotency, fingerprint .. ' ' .. id, 'PX', MEMORY_MS)
 end
 
 local event = 'message ' .. id .. ' ' .. previous .. ' ' .. sender
 local is_inline = #body <= INLINE_MAX_BYTES and body_field == 'body'
-redis.call(publish, channel, is_inline and event .. '\n' .. body or event)
-return {'stored', id, previous, oldest_ms, dropped}
+local heard = redis.call(publish, channel, is_inline and event .. '\n' .. body or event)
+return {'stored', id, previous, oldest_ms, dropped, expired, count == 0 and heard == 0 and 1 or 0}

@@ -1,6 +1,6 @@
 -- messages_expire.lua: remove the expired messages of one inbox.
 --
--- Why a script: the entries and the inbox's size in bytes change together.
+-- Why a script: the entries, the inbox's size in bytes and its own expiry change together.
 -- Returns: {removed, oldest_ms}: oldest_ms is the time of the oldest entry left, expired too if the
 --   bound on the work of one call was reached; nil when the inbox is empty.
 -- Repeatable: yes.
@@ -11,9 +11,11 @@ local inbox   = KEYS[2] -- stream
 
 local ttl_ms    = tonumber(ARGV[1])
 local max_count = tonumber(ARGV[2]) -- entries removed by one call, at the most
+local keep_ms   = tonumber(ARGV[3]) -- how long after its last message an inbox dies
 
 local now = redis.call('TIME')
-local expired_ms = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000) - ttl_ms
+local now_ms = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
+local expired_ms = now_ms - ttl_ms
 
 local function oldest()
   local entry = redis.call('XRANGE', inbox, '-', '+', 'COUNT', 1)[1]
@@ -34,5 +36,11 @@ if removed > 0 and entry then
 elseif removed > 0 then
   redis.call('DEL', inbox) -- an empty stream would still take its 500 bytes
   redis.call('HSET', account, 'inbox_bytes', 0, 'inbox_oldest', 0)
+end
+
+-- An inbox that was written to under another TTL follows this one. What has expired is left to the next call.
+if entry and oldest_ms >= expired_ms then
+  local newest_ms = string.match(redis.call('XREVRANGE', inbox, '+', '-', 'COUNT', 1)[1][1], '^%d+')
+  redis.call('PEXPIRE', inbox, keep_ms - math.max(0, now_ms - tonumber(newest_ms)))
 end
 return {removed, oldest_ms or false}

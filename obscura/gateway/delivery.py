@@ -35,9 +35,7 @@ _PAGE_MAX_BYTES = 262_144
 _RETRY_SECS = 0.5  # while Redis is away
 _ANY = EntryId(1 << 64, 0)  # beyond every entry
 
-Entry = tuple[
-    EntryId, bytes, bytes, int | None
-]  # of an inbox: its sender, its body, and its time if the id has another
+Entry = tuple[EntryId, bytes, bytes, int | None]  # of an inbox: sender, body, and the time if the id has another
 
 
 class Delivery:

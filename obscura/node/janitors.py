@@ -27,4 +27,5 @@ def start_janitors(settings: Settings, redis: RedisClient, services: Services, r
     )
     for janitor in (messages, attachments):
         running.push_async_callback(janitor.stop)
-        janitor.start()
+    messages.start(at_once=True)  # inboxes that were written under a shorter TTL would not outlive an interval
+    attachments.start()

@@ -97,10 +97,10 @@ class Janitor:
         self._hold_ms = int(hold_secs * 1000)
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Sweep from now on, the first time after an interval."""
+    def start(self, *, at_once: bool = False) -> None:
+        """Sweep from now on, the first time after an interval unless ``at_once``."""
         self._record.start(self._interval_secs)
-        self._task = asyncio.create_task(self._run())
+        self._task = asyncio.create_task(self._run(at_once))
 
     async def stop(self) -> None:
         """End the sweep that is under way, if there is one, and give the lease back. Safe to repeat."""
@@ -108,15 +108,15 @@ class Janitor:
             self._task.cancel()  # once: cancelled again, it would not give the lease back
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _run(self) -> None:
-        backoff = 1
+    async def _run(self, at_once: bool) -> None:
+        backoff = 0 if at_once else 1
         with suppress(StoreUnavailable):
             await self._record.refresh()
         while True:
             pause_secs = self._interval_secs * backoff * random.uniform(_PAUSE_MIN, _PAUSE_MAX)  # noqa: S311  no secret
             await asyncio.sleep(pause_secs)
             outcome = await self._try_sweep()
-            backoff = 1 if outcome in _FINE else min(2 * backoff, _MAX_BACKOFF)
+            backoff = 1 if outcome in _FINE else min(max(1, 2 * backoff), _MAX_BACKOFF)
             await self._record.add(outcome)
 
     async def _try_sweep(self) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from uuid import UUID
 
 from obscura.errors import IdempotencyKeyReused, MalformedIdempotencyKey, NotFound, StoreUnavailable
@@ -34,6 +35,7 @@ class Messages:
     def __init__(self, store: MessageStore, cleanup_interval_ms: int) -> None:
         self._store = store
         self._cleanup_interval_ms = max(1, cleanup_interval_ms)
+        self._ttl_checked = False
 
     async def send(self, sender_id: str, recipient_id: str, body: bytes, idempotency_key: str | None) -> None:
         """Store one message in its recipient's inbox and announce it. What is in it is for others to check.
@@ -68,12 +70,28 @@ class Messages:
     async def sweep(self) -> None:
         """Free the memory of expired messages. Only inboxes that hold some cost anything. May be repeated.
 
+        The first time all inboxes are looked at if they were written under another TTL than ours, or by a
+        version that did not tell of each: they live by ours from then on, be it longer or shorter.
+
         Raises:
             StoreUnavailable: The inboxes that are left stay listed for the next time.
         """
         while due := await self._store.due_for_expiry(_INBOXES_PER_STEP):
             for address_id in due:
                 await self._expire(address_id)
+        if not self._ttl_checked:  # once in a process: nodes of different settings would never end
+            await self._have_inboxes_follow_ttl()
+
+    async def _have_inboxes_follow_ttl(self) -> None:
+        if await self._store.have_our_ttl():
+            self._ttl_checked = True
+            return
+        async for address_ids in self._store.all_addresses():
+            for address_id in address_ids:
+                await self._expire(address_id)
+        self._ttl_checked = True
+        with suppress(StoreUnavailable):  # as without memory: then the next process looks at them again
+            await self._store.note_our_ttl()
 
     async def _expire(self, address_id: UUID) -> None:
         removed, oldest_ms = await self._store.expire(address_id, _MESSAGES_PER_STEP)
@@ -87,7 +105,9 @@ class Messages:
         MESSAGES_SENT.inc()
         if appended.dropped:
             MESSAGES_DROPPED.inc(appended.dropped)
-        if self._outlives_its_oldest(appended):
+        if appended.expired:
+            MESSAGES_EXPIRED.inc(appended.expired)
+        if appended.waits or self._outlives_its_oldest(appended):
             try:
                 await self._store.schedule_expiry(recipient_id, appended.oldest_ms)
             except StoreUnavailable:
@@ -96,8 +116,9 @@ class Messages:
     def _outlives_its_oldest(self, appended: Appended) -> bool:
         """Whether the clean-up is to be told of the inbox that a message was just put into.
 
-        Redis removes an inbox as a whole when its last message expires. The clean-up is needed
-        only where a message comes more than an interval after the oldest one. It is told once in
+        Of an inbox that waits for its owner it was told at the first message. Of another one Redis removes
+        what is not acked as a whole an interval after its last message has expired. There the clean-up is
+        needed only where a message comes more than an interval after the oldest one. It is told once in
         an interval: so almost no message costs a second round trip, and if a crash keeps the
         clean-up from being told, the next interval makes up for it.
         """

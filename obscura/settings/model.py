@@ -121,7 +121,9 @@ class Settings(BaseModel):
     pre_key_reserve: CountOrZero = _keys(0, "Last one-time pre-keys of an account, kept for callers who are logged in.")
     bundle_requires_login: bool = _keys(False, "Whether only who is logged in gets key bundles: true or false.")
 
-    ttl_days: Days = _messages(30, "Days a message waits for its recipient; may be fractional.")
+    ttl_days: Days = _messages(
+        30, "Days a message waits for its recipient; may be fractional. A change holds for what waits already."
+    )
     max_message_bytes: Size = _messages(
         _COMMON_MAX_FRAME_BYTES - _FRAME_OVERHEAD_BYTES,
         f"Bytes of one message's body. Its recipient gets a frame that is {_FRAME_OVERHEAD_BYTES} bytes larger: by "

@@ -64,7 +64,9 @@ def told_of_no_keys(address_id: UUID) -> str:
     return f"obscura:{{{address_id}}}:prekeys:told"
 
 
-@KINDS.many("stream", "from, body (body@<ms> if the id is ahead of the time)", "TTL after last message")
+@KINDS.many(
+    "stream", "from, body (body@<ms> if the id is ahead of the time)", "TTL and a clean-up interval after last message"
+)
 def inbox(address_id: Id) -> str:
     return f"obscura:{{{address_id}}}:inbox"
 
@@ -94,9 +96,12 @@ ENDED_SESSIONS = KINDS.one(
 INBOX_EXPIRY = KINDS.one(
     "obscura:inboxes:expiry",
     "zset",
-    "address id by the ms when the oldest message of an inbox that outlives it expires",
+    "address id by the ms when the oldest message of an inbox expires: of one that waits, or outlives it",
     "entries until looked after",
     Life.EMPTIED,
+)
+INBOX_TTL = KINDS.one(
+    "obscura:inboxes:ttl", "string", "the ms of the TTL that every inbox is known to live by", "a year after it was set"
 )
 
 
@@ -167,6 +172,7 @@ def probe(node_id: str, number: int | None = None) -> str:
 
 
 ALL_USERNAMES = username("*")  # a pattern
+ALL_INBOXES = inbox("*")  # a pattern
 ALL_PROBES = f"{probe('*')}*"  # a pattern
 
 
@@ -183,6 +189,11 @@ def account_pattern(user_id: UUID) -> str:
 def address_of_events(channel: str) -> UUID:
     """The address an events channel belongs to: the inverse of `events`."""
     return UUID(channel[len("obscura:{") : -len("}:events")])
+
+
+def address_of_inbox(key: str) -> UUID:
+    """The address an inbox belongs to: the inverse of `inbox`."""
+    return UUID(key[len("obscura:{") : -len("}:inbox")])
 
 
 def nodes_of_probes(channels: Iterable[str]) -> set[str]:

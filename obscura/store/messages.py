@@ -6,7 +6,7 @@ if it may have missed one before, calls `read`. `acknowledge` removes the messag
 `InboxLimits` bound an inbox; expired messages are never read, and `expire` frees their memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
@@ -20,9 +20,9 @@ from obscura.redis_client.transport import Argument
 from obscura.settings.model import Settings
 from obscura.store import keyspace
 
-IDEMPOTENCY_MEMORY_MS = 24 * 3_600_000
-
 _DAY_MS = 86_400_000
+_TTL_MEMORY_MS = 365 * _DAY_MS
+_KEYS_PER_SCAN = 1000
 _SMALL_INBOX_BYTES = 2**20  # up to this size an inbox is read by XRANGE alone; a page may take less of it
 
 
@@ -32,15 +32,27 @@ class InboxLimits:
 
     Attributes:
         ttl_ms: How long a message is kept.
+        cleanup_ms: How late the clean-up may be. So much longer Redis keeps an inbox after its last message.
     """
 
     max_count: int
     max_bytes: int
     ttl_ms: int
+    cleanup_ms: int = 1
+
+    @property
+    def keep_ms(self) -> int:
+        """How long after its last message Redis removes an inbox as a whole, if the clean-up has not come."""
+        return self.ttl_ms + self.cleanup_ms
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "InboxLimits":
-        return cls(settings.max_inbox_size, settings.max_inbox_bytes, int(settings.ttl_days * _DAY_MS))
+        return cls(
+            settings.max_inbox_size,
+            settings.max_inbox_bytes,
+            int(settings.ttl_days * _DAY_MS),
+            max(1, int(settings.messaging_cleanup_interval_secs * 1000)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +78,17 @@ class Appended(NamedTuple):
         ms: Its time, as its place in the inbox has it.
         previous_ms: That of the one appended before it, whether still there or not.
         oldest_ms: A lower bound of the time of the inbox's oldest message.
-        dropped: How many messages had to go for it, or had expired.
+        dropped: How many messages had to go for it.
+        expired: How many were over their time.
+        waits: Whether the inbox begins with it, and no node has a socket to give it to.
     """
 
     ms: int
     previous_ms: int
     oldest_ms: int
     dropped: int
+    expired: int
+    waits: bool
 
 
 AppendOutcome = Appended | NotAppended
@@ -123,7 +139,8 @@ class MessageStore:
         self._limits = limits
         # What each append is told beside the message; made once, as there are so many.
         numbers = (limits.max_count, limits.max_bytes, limits.ttl_ms)
-        self._append_args = (*(str(number).encode() for number in numbers), commands.publish.encode())
+        texts = (*map(str, numbers), commands.publish, str(limits.keep_ms))
+        self._append_args = tuple(text.encode() for text in texts)
 
     async def append(
         self, recipient_id: str, sender_id: str, body: bytes, idempotency: Idempotency | None
@@ -138,12 +155,12 @@ class MessageStore:
         args: list[Argument] = [sender_id, body, *self._append_args]
         if idempotency is not None:
             keys.append(keyspace.idempotency(recipient_id, sender_id, idempotency.key))
-            args += [idempotency.body_digest, IDEMPOTENCY_MEMORY_MS]
+            args.append(idempotency.body_digest)
         outcome, *stored = await self._scripts.run("messages_append", keys, args)
         if not stored:
             return NotAppended(outcome)
-        entry, previous, oldest_ms, dropped = stored
-        return Appended(_ms_of(entry), _ms_of(previous), oldest_ms, dropped)
+        entry, previous, oldest_ms, dropped, expired, waits = stored
+        return Appended(_ms_of(entry), _ms_of(previous), oldest_ms, dropped, expired, bool(waits))
 
     async def read(self, address_id: UUID, after: EntryId, max_count: int, max_bytes: int) -> Page:
         """The next page of an inbox beyond ``after``: at least one entry if there is any. Safe to repeat."""
@@ -177,18 +194,22 @@ class MessageStore:
         return int(await self._scripts.run("messages_ack", keys, args))
 
     async def expire(self, address_id: UUID, max_count: int) -> tuple[int, int | None]:
-        """Remove up to ``max_count`` expired messages, the oldest first. Safe to repeat.
+        """Remove up to ``max_count`` expired messages, the oldest first; the inbox lives by our TTL from now on.
+
+        Safe to repeat.
 
         Returns how many went, and the milliseconds of the oldest one left: None if the
         inbox is empty, of an expired one if there were more than ``max_count``.
         """
         keys = [keyspace.account(address_id), keyspace.inbox(address_id)]
-        removed, oldest_ms = await self._scripts.run("messages_expire", keys, [self._limits.ttl_ms, max_count])
+        removed, oldest_ms = await self._scripts.run(
+            "messages_expire", keys, [self._limits.ttl_ms, max_count, self._limits.keep_ms]
+        )
         return removed, oldest_ms
 
     async def schedule_expiry(self, address_id: str, oldest_ms: int) -> None:
-        """Have an inbox looked after once its oldest message has expired, unless that is noted. Safe to repeat."""
-        await self._commands.call("ZADD", keyspace.INBOX_EXPIRY, "NX", self._expiry_ms(oldest_ms), address_id)
+        """Have an inbox looked after once its oldest message has expired, unless it is sooner. Safe to repeat."""
+        await self._commands.call("ZADD", keyspace.INBOX_EXPIRY, "LT", self._expiry_ms(oldest_ms), address_id)
 
     async def reschedule_expiry(self, address_id: UUID, oldest_ms: int) -> None:
         """Have an inbox looked after at another time: once its new oldest message has expired. Safe to repeat."""
@@ -208,6 +229,25 @@ class MessageStore:
             "ZRANGE", keyspace.INBOX_EXPIRY, "-inf", now_ms, "BYSCORE", "LIMIT", 0, max_count
         )
         return [UUID(address_id.decode()) for address_id in reply]
+
+    async def have_our_ttl(self) -> bool:
+        """Whether every inbox is known to live by our TTL, whichever node has written to it. Safe to repeat."""
+        reply: bytes | None = await self._commands.call("GET", keyspace.INBOX_TTL)
+        return reply == str(self._limits.ttl_ms).encode()
+
+    async def note_our_ttl(self) -> None:
+        """Every inbox lives by our TTL by now. Safe to repeat."""
+        await self._commands.call("SET", keyspace.INBOX_TTL, self._limits.ttl_ms, "PX", _TTL_MEMORY_MS)
+
+    async def all_addresses(self) -> AsyncIterator[list[UUID]]:
+        """Every address that has an inbox, some at a time. Looks at all keys there are; one may come twice."""
+        for master in self._commands.masters:
+            cursor = None
+            while cursor != b"0":
+                cursor, keys = await master.call(
+                    "SCAN", cursor or b"0", "MATCH", keyspace.ALL_INBOXES, "COUNT", _KEYS_PER_SCAN
+                )
+                yield [keyspace.address_of_inbox(key.decode()) for key in keys]
 
     def _expiry_ms(self, oldest_ms: int) -> int:
         return oldest_ms + self._limits.ttl_ms + 1  # the first moment at which lua/messages_expire.lua removes it

@@ -41,10 +41,10 @@ class Inbox:
     ) -> list[Any]:
         """Append as the store does; ``idempotency`` is a key and a digest."""
         keys = [self.account, self.stream, self.events]
-        args: list[str | bytes | int] = [SENDER, body, max_count, max_bytes, ttl_ms, "PUBLISH"]
+        args: list[str | bytes | int] = [SENDER, body, max_count, max_bytes, ttl_ms, "PUBLISH", ttl_ms + MINUTE_MS]
         if idempotency is not None:
             keys.append(f"obscura:{{{self.user_id}}}:idempotency:{SENDER}:{idempotency[0]}")
-            args += [idempotency[1], DAY_MS]
+            args.append(idempotency[1])
         return self.scripts.run("messages_append", keys, args)
 
     def ack(self, *ids: bytes | str, sizes: Sequence[int | str] = ()) -> int:
@@ -58,7 +58,7 @@ class Inbox:
         return start, last, size
 
     def expire(self, ttl_ms: int, max_count: int = 1000) -> list[Any]:
-        return self.scripts.run("messages_expire", [self.account, self.stream], [ttl_ms, max_count])
+        return self.scripts.run("messages_expire", [self.account, self.stream], [ttl_ms, max_count, ttl_ms + MINUTE_MS])
 
     def read(
         self, after: bytes | str = "0-0", *, max_count: int = 100, max_bytes: int = 1 << 20, ttl_ms: int = DAY_MS
@@ -131,7 +131,7 @@ def test_append_stores_at_the_end(inbox: Inbox) -> None:
     assert inbox.bodies() == [b"one", b"two", b"three"]
     ids = [entry_id for entry_id, _ in inbox.entries()]
     assert [(reply[1], reply[2]) for reply in replies] == list(zip(ids, [b"0-0", *ids[:2]], strict=True))
-    assert [reply[3:] for reply in replies] == [[as_pair(ids[0])[0], 0]] * 3
+    assert [reply[3:6] for reply in replies] == [[as_pair(ids[0])[0], 0, 0]] * 3
 
 
 def test_append_for_an_unknown_recipient_stores_nothing(inbox: Inbox) -> None:
@@ -199,9 +199,26 @@ def test_append_after_limits_were_lowered_drops_all_that_is_too_much(inbox: Inbo
 def test_append_drops_what_has_expired(inbox: Inbox) -> None:
     """Expired messages go on the way, and the reply names the oldest that is left."""
     ids = inbox.age(30, 20, 10)
-    _, _, _, oldest_ms, dropped = inbox.append(b"new", ttl_ms=15 * MINUTE_MS)
-    assert (oldest_ms, dropped) == (as_pair(ids[2])[0], 2)
+    assert inbox.append(b"new", ttl_ms=15 * MINUTE_MS)[3:] == [as_pair(ids[2])[0], 0, 2, 0]
     assert inbox.bodies() == [b"old", b"new"]
+
+
+def test_append_tells_what_has_expired_from_what_it_drops(inbox: Inbox) -> None:
+    """A message that is over its time was nobody's to get, whether there was room for it or not."""
+    inbox.age(30, 20, 10, 5)
+    assert inbox.append(b"new", ttl_ms=15 * MINUTE_MS, max_count=2)[4:6] == [1, 2]
+    assert inbox.bodies() == [b"old", b"new"]
+
+
+def test_append_tells_of_an_inbox_that_begins_to_wait(inbox: Inbox) -> None:
+    """The first message that no node hears of; not one that a socket gets, nor those that come behind it."""
+    assert [inbox.append()[6] for _ in range(3)] == [1, 0, 0]
+    inbox.ack(*(entry_id for entry_id, _ in inbox.entries()))
+    with inbox.hearing() as hear:
+        assert inbox.append()[6] == 0
+        hear(1)
+    inbox.ack(*(entry_id for entry_id, _ in inbox.entries()))
+    assert inbox.append()[6] == 1
 
 
 def test_append_finds_the_oldest_again_after_an_ack(inbox: Inbox) -> None:
@@ -209,16 +226,16 @@ def test_append_finds_the_oldest_again_after_an_ack(inbox: Inbox) -> None:
     ids = inbox.age(30, 10)
     inbox.ack(ids[0])
     assert inbox.state()[2] == as_pair(ids[0])[0]
-    assert inbox.append(b"new", ttl_ms=20 * MINUTE_MS)[3:] == [as_pair(ids[1])[0], 0]
+    assert inbox.append(b"new", ttl_ms=20 * MINUTE_MS)[3:6] == [as_pair(ids[1])[0], 0, 0]
     assert inbox.state()[2] == as_pair(ids[1])[0]
 
 
 def test_append_lets_an_inbox_live_for_the_ttl(inbox: Inbox) -> None:
-    """An inbox dies as a whole when its last message has expired."""
+    """An inbox dies as a whole when its last message has expired, and a clean-up could have come since."""
     inbox.append(ttl_ms=MINUTE_MS)
-    assert 0 < inbox.redis.pttl(inbox.stream) <= MINUTE_MS
+    assert MINUTE_MS < inbox.redis.pttl(inbox.stream) <= 2 * MINUTE_MS
     inbox.append(ttl_ms=DAY_MS)
-    assert inbox.redis.pttl(inbox.stream) > MINUTE_MS
+    assert inbox.redis.pttl(inbox.stream) > 2 * MINUTE_MS
 
 
 def test_append_after_an_inbox_died_counts_from_zero(inbox: Inbox) -> None:
@@ -226,7 +243,7 @@ def test_append_after_an_inbox_died_counts_from_zero(inbox: Inbox) -> None:
     inbox.append(b"x" * 100)
     inbox.redis.delete(inbox.stream)
     reply = inbox.append(b"new")
-    assert reply[3:] == [as_pair(reply[1])[0], 0]
+    assert reply[3:6] == [as_pair(reply[1])[0], 0, 0]
     assert inbox.state() == (3, reply[1], as_pair(reply[1])[0])
 
 
@@ -406,6 +423,16 @@ def test_expire_stops_at_its_bound(inbox: Inbox) -> None:
     assert inbox.expire(15 * MINUTE_MS, max_count=2) == [1, as_pair(ids[3])[0]]
 
 
+def test_expire_has_an_inbox_live_by_the_ttl_of_its_caller(inbox: Inbox) -> None:
+    """Written to under another one, be it shorter or longer, it is kept for as long as its newest message is."""
+    inbox.age(20, 10)
+    for written_ms, ttl_minutes in ((11 * MINUTE_MS, 60), (DAY_MS, 30)):
+        inbox.redis.pexpire(inbox.stream, written_ms)
+        assert inbox.expire(ttl_minutes * MINUTE_MS)[0] == 0
+        left_minutes = inbox.redis.pttl(inbox.stream) / MINUTE_MS
+        assert ttl_minutes - 10 <= left_minutes <= ttl_minutes - 10 + 1
+
+
 def test_expire_of_all_leaves_no_stream(inbox: Inbox) -> None:
     """An inbox with nothing left is gone, with its size."""
     ids = inbox.age(30, 20)
@@ -451,8 +478,10 @@ class Model:
         while kept and (len(kept) >= max_count or sum(size for _, size in kept) + size > max_bytes):
             kept.pop(0)
         limits = {"max_count": max_count, "max_bytes": max_bytes, "ttl_ms": ttl_ms}
-        outcome, entry_id, previous, oldest_ms, dropped = self.inbox.append(b"x" * size, **limits)
-        assert (outcome, previous, dropped) == (b"stored", self.last, len(self.entries) - len(kept))
+        outcome, entry_id, previous, oldest_ms, *gone, waits = self.inbox.append(b"x" * size, **limits)
+        assert (outcome, previous, waits) == (b"stored", self.last, not kept)
+        expired = sum(self.is_expired(entry_id, ttl_ms) for entry_id, _ in self.entries)
+        assert gone == [len(self.entries) - len(kept) - expired, expired]
         assert as_pair(entry_id) > as_pair(self.last)
         self.entries = [*kept, (entry_id, size)]
         self.last = entry_id

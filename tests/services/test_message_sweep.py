@@ -9,8 +9,10 @@ from redis import Redis
 from obscura.node.node import Node
 from obscura.store import keyspace
 from tests.conftest import StartNode
+from tests.gateway.sockets import open_after
 from tests.support.client import Api, User, encrypted
 from tests.support.inbox import contents_of, fill_with_past, size_of
+from tests.support.inspection import metric
 from tests.support.outages import killed, retry_on_503
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
@@ -76,12 +78,66 @@ async def test_an_empty_inbox_is_forgotten(start_pair: StartPair, redis: Redis) 
     await eventually(lambda: noted(redis, bob) is None)
 
 
-async def test_an_inbox_that_dies_as_a_whole_is_not_noted(start_pair: StartPair, redis: Redis) -> None:
-    """Messages of one interval leave by Redis's own expiry: the clean-up has nothing to do with them."""
+async def test_an_inbox_that_is_heard_of_is_not_noted(start_pair: StartPair, redis: Redis) -> None:
+    """Messages for a socket are acked soon: the clean-up has nothing to do with them, and they cost no round trip."""
     alice, bob = await start_pair(interval_secs=300)
+    socket = await bob.connect()
+    await open_after(socket, alice, bob)
     await alice.deliver(bob, b"one", b"two", b"three")
     assert noted(redis, bob) is None
-    assert 0 < redis.pttl(keyspace.inbox(bob.id)) <= TTL_MS
+    assert TTL_MS < redis.pttl(keyspace.inbox(bob.id)) <= TTL_MS + 300_000
+
+
+async def test_an_inbox_that_waits_is_noted_and_counted_when_it_expires(
+    start_node: StartNode, connect_api: Callable[[Node], Api], own_redis: RedisServer, redis: Redis
+) -> None:
+    """Messages of one interval for nobody who is there leave by the clean-up, each told in the metric."""
+    node = await start_node(redis_url=own_redis.url, ttl_days=1e-5, messaging_cleanup_interval_secs=300)
+    api = connect_api(node)
+    alice, bob = await api.register(), await api.register()
+    before = metric("obscura_messages_expired_total")
+    await alice.deliver(bob, b"one", b"two", b"three")
+    assert noted(redis, bob) is not None
+
+    async def is_gone_after_a_sweep() -> bool:
+        await node._services.messages.sweep()
+        return not redis.exists(keyspace.inbox(bob.id))
+
+    await eventually(is_gone_after_a_sweep)
+    assert metric("obscura_messages_expired_total") - before == 3
+    assert noted(redis, bob) is None
+
+
+@pytest.mark.parametrize("version", ["0.2.0", "this"])
+async def test_what_waits_follows_a_longer_ttl_after_a_restart(
+    start_node: StartNode, connect_api: Callable[[Node], Api], own_redis: RedisServer, redis: Redis, version: str
+) -> None:
+    """Also what an older version wrote, which let inboxes die as a whole and told the clean-up of few."""
+    short = await start_node(redis_url=own_redis.url, ttl_days=20 / 86_400, messaging_cleanup_interval_secs=300)
+    api = connect_api(short)
+    alice, bob = await api.register(), await api.register()
+    await alice.deliver(bob, b"waits")
+    if version == "0.2.0":
+        redis.pexpire(keyspace.inbox(bob.id), 20_000)
+        redis.delete(keyspace.INBOX_EXPIRY, keyspace.INBOX_TTL)
+    await short.stop()
+    long = await start_node(redis_url=own_redis.url, ttl_days=TTL_DAYS, messaging_cleanup_interval_secs=300)
+    await eventually(lambda: redis.pttl(keyspace.inbox(bob.id)) > TTL_MS - HOUR_MS)
+    sent_ms = int(redis.xrange(keyspace.inbox(bob.id))[0][0].partition(b"-")[0])
+    await eventually(lambda: noted(redis, bob) == sent_ms + TTL_MS + 1)
+    await eventually(lambda: redis.get(keyspace.INBOX_TTL) == b"%d" % TTL_MS)
+    await long.stop()
+
+
+async def test_inboxes_are_looked_at_once_for_a_ttl(
+    start_node: StartNode, own_redis: RedisServer, redis: Redis
+) -> None:
+    """A node that finds them by its own TTL does not look at all keys again."""
+    for scans in (1, 1):
+        await start_node(redis_url=own_redis.url, messaging_cleanup_interval_secs=0.1)
+        looks = ranges_read(redis)
+        await eventually(lambda looks=looks: ranges_read(redis) >= looks + 2)
+        assert redis.info("commandstats")["cmdstat_scan"]["calls"] == scans
 
 
 async def test_a_note_that_was_lost_is_made_up_for(start_pair: StartPair, redis: Redis) -> None:

@@ -34,11 +34,11 @@ ACK_WRITE_FAILURES = DELIVERY.counter(
 )
 MESSAGES_DROPPED = DELIVERY.counter(
     "obscura_messages_dropped",
-    "Messages removed for an inbox's limits or age by a send.",
+    "Messages removed for an inbox's limits by a send.",
     watch="recipients that never come, or one that somebody floods",
 )
 MESSAGES_EXPIRED = DELIVERY.counter(
     "obscura_messages_expired",
-    "Messages removed by the clean-up because they expired.",
+    "Messages removed because they expired.",
     watch="accounts that nobody uses any more",
 )
