@@ -1,6 +1,7 @@
 """Clients that say with a FIN that they send nothing more, and wait for the answer: `nc -N`, small libraries."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -149,7 +150,7 @@ async def test_a_client_that_is_gone_altogether_holds_no_connection(gate: Gate, 
 async def test_messages_of_half_closed_clients_are_stored_and_answered(
     tmp_path: Path, redis_server: RedisServer, session: aiohttp.ClientSession
 ) -> None:
-    """Of a node as it is run, on its own event loop: 20 of 20 answers, an upload of keys, a login, and an upgrade."""
+    """Of a node as it is run, on its own event loop: 20 of 20 answers, large bodies both ways, an upgrade."""
     async with serve_node(tmp_path, redis_server.url, JWT_SECRET) as node:
         api = Api(session, node.api_port)
         user = await api.register()
@@ -158,6 +159,16 @@ async def test_messages_of_half_closed_clients_are_stored_and_answered(
         send = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
         answers = await asyncio.gather(*(last_words(node.api_port, send) for _ in range(20)))
         assert [statuses(answer) for answer in answers] == [[201]] * 20
+        content = bytes(range(256)) * 20_000
+        head = f"Host: x\r\nAuthorization: Bearer {user.token}\r\n"
+        upload = f"POST /v1/attachments HTTP/1.1\r\n{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
+        stored = await last_words(node.api_port, upload)
+        assert statuses(stored) == [201]
+        attachment_id = json.loads(stored.partition(b"\r\n\r\n")[2])["id"]
+        fetched = await last_words(
+            node.api_port, f"GET /v1/attachments/{attachment_id} HTTP/1.1\r\n{head}\r\n".encode()
+        )
+        assert fetched.partition(b"\r\n\r\n")[2] == content
         refused = await last_words(node.api_port, upgrade_request("x", "/v1/gateway?token=x", new_key(), {}))
         assert statuses(refused) == [401]
         upgrade = upgrade_request("x", f"/v1/gateway?token={user.token}", new_key(), {})
