@@ -15,9 +15,9 @@ ATTACHMENTS = web.AppKey("attachments", Attachments)
 
 async def upload(request: web.Request) -> web.Response:
     """POST /v1/attachments: store the body, of any content type, as it arrives."""
-    require_user(request)
+    user_id = require_user(request).user_id
     refuse_compressed_body(request)
-    stored = await request.app[ATTACHMENTS].upload(request.content_length, body_chunks(request))
+    stored = await request.app[ATTACHMENTS].upload(user_id, request.content_length, body_chunks(request))
     body = orjson.dumps({"id": str(stored.id), "expiresAt": stored.expires_at})
     return web.Response(status=201, body=body, content_type="application/json")
 

@@ -184,6 +184,8 @@ class Node:
     async def _has_storage(self) -> bool:
         try:
             async with asyncio.timeout(self._settings.storage_health_timeout_ms / 1000):
-                return await self._blobs.is_available()
+                return await self._blobs.is_available() and await self._services.attachments.has_room()
+        except StoreUnavailable:
+            return True  # no fault of the storage
         except TimeoutError:
             return False

@@ -16,6 +16,7 @@ from obscura.services.sessions import SessionOptions, Sessions
 from obscura.settings import limits
 from obscura.settings.model import Settings
 from obscura.store.accounts import AccountStore
+from obscura.store.attachment_budgets import AttachmentBudgets, ByteLimits
 from obscura.store.attachments import AttachmentStore
 from obscura.store.keys import KeyStore
 from obscura.store.messages import InboxLimits, MessageStore
@@ -74,7 +75,11 @@ def build_services(
         clock,
     )
     attachments = Attachments(
-        AttachmentStore(commands, scripts), blobs, AttachmentOptions.from_settings(settings), clock
+        AttachmentStore(commands, scripts),
+        blobs,
+        AttachmentBudgets(commands, scripts, ByteLimits.from_settings(settings)),
+        AttachmentOptions.from_settings(settings),
+        clock,
     )
     auth_limit = RateLimit(scripts, limits.AUTH.config(settings))
     return Services(sessions, keys, messages, accounts, attachments, auth_limit)

@@ -76,6 +76,29 @@ class SocketLimitRow:
     refusal: str
 
 
+@dataclass(frozen=True, slots=True)
+class QuotaRow:
+    """How much there may be in a day.
+
+    Attributes:
+        tier: The limit's name.
+        counts: What is counted.
+        per: What is counted by itself.
+        where: Where it is counted, and so whether all nodes share it.
+        without_redis: What becomes of a request that is to be counted while Redis is away.
+        setting: The name of the setting with how much; 0: no limit.
+        refusal: What the client reads.
+    """
+
+    tier: str
+    counts: str
+    per: str
+    where: str
+    without_redis: str
+    setting: str
+    refusal: str
+
+
 STANDARD = RateLimitRow(
     tier="standard",
     counts="a request of any route without a tier of its own, and of none",
@@ -122,7 +145,17 @@ ADDRESS_SOCKETS = SocketLimitRow(
     setting="max_sockets_per_address",
     refusal="Too many connections of this address",
 )
+ATTACHMENT_BYTES = QuotaRow(
+    tier="attachment_bytes",
+    counts="the bytes of attachments stored in 24 hours",
+    per="account",
+    where="Redis, for all nodes: it guards the storage",
+    without_redis="is answered 503",
+    setting="storage_daily_bytes_per_account",
+    refusal="Too many bytes of attachments in a day",
+)
 
 RATE_LIMITS = (STANDARD, AUTH, LOGIN, BUNDLE)
 SOCKET_LIMITS = (ADDRESS_SOCKETS,)
-TIERS = tuple(row.tier for row in (*RATE_LIMITS, *SOCKET_LIMITS))
+QUOTAS = (ATTACHMENT_BYTES,)
+TIERS = tuple(row.tier for row in (*RATE_LIMITS, *SOCKET_LIMITS, *QUOTAS))

@@ -185,6 +185,12 @@ class Settings(BaseModel):
         "Bytes of the directory's disk that attachments leave free; with less, uploads are 503. 0: no reserve.",
     )
     storage_max_size_bytes: Size = _storage(50 * 2**20, "Bytes of one attachment.")
+    storage_daily_bytes_per_account: SizeOrZero = _storage(
+        2 * 2**30, "Bytes of attachments that one account may store in 24 hours; 0: no limit."
+    )
+    storage_max_total_bytes: SizeOrZero = _storage(
+        0, "Bytes of all attachments together; past them uploads are 503 until some expire. 0: no limit."
+    )
     storage_cleanup_interval_secs: Seconds = _storage(3600, "Seconds between removals of expired attachments.")
     storage_cleanup_batch_size: Count = _storage(100, "Expired attachments removed at once.")
     storage_health_timeout_ms: Milliseconds = _storage(2000, "Milliseconds that /readyz waits for the storage.")

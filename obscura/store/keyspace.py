@@ -120,6 +120,22 @@ def attachment(attachment_id: UUID) -> str:
     return f"obscura:attachment:{attachment_id}"
 
 
+@KINDS.many(
+    "string",
+    "bytes of attachments that the account has stored since the first of them",
+    "24 h after it",
+    Life.REMOVED,
+)
+def attachment_bytes(user_id: UUID) -> str:
+    return f"obscura:{{{user_id}}}:attachments:bytes"
+
+
+ATTACHMENT_TOTALS = KINDS.one(
+    "obscura:attachments:bytes",
+    "hash",
+    "bytes of all attachments by the ms until which they count; a while longer than until they expire",
+    "until the last of these",
+)
 ATTACHMENT_EXPIRY = KINDS.one(
     "obscura:attachments:expiry",
     "zset",

@@ -14,6 +14,7 @@ from obscura.node.node import Node
 from obscura.redis_client.client import RedisClient
 from obscura.services.attachments import AttachmentOptions, Attachments
 from obscura.store import keyspace
+from obscura.store.attachment_budgets import AttachmentBudgets, ByteLimits
 from obscura.store.attachments import Attachment, AttachmentStore
 from tests.conftest import StartNode
 from tests.support.client import Api, User
@@ -196,10 +197,13 @@ async def test_the_clean_up_outlives_an_outage_of_redis(start_user: Any, redis: 
     await eventually(lambda: not redis.exists(keyspace.ATTACHMENT_EXPIRY))
 
 
-async def test_a_sweep_needs_no_node(store: AttachmentStore, blobs: DirectoryBlobs, redis: Redis) -> None:
+async def test_a_sweep_needs_no_node(
+    database: RedisClient, store: AttachmentStore, blobs: DirectoryBlobs, redis: Redis
+) -> None:
     """Sweeping twice finds nothing more to do."""
-    attachments = Attachments(store, blobs, AttachmentOptions(max_bytes=100, ttl_ms=1, sweep_batch_size=10))
-    stored = await attachments.upload(None, stream(b"gone in a moment"))
+    budgets = AttachmentBudgets(database.commands, database.scripts, ByteLimits())
+    attachments = Attachments(store, blobs, budgets, AttachmentOptions(max_bytes=100, ttl_ms=1, sweep_batch_size=10))
+    stored = await attachments.upload(uuid4(), None, stream(b"gone in a moment"))
     assert isinstance(stored.id, UUID)
     await eventually(lambda: swept(attachments, redis))
     await attachments.sweep()

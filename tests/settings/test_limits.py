@@ -3,7 +3,7 @@
 import pytest
 
 from obscura.observability.metrics.http import RATE_LIMITED
-from obscura.settings.limits import RATE_LIMITS, SOCKET_LIMITS, TIERS, RateLimitConfig, RateLimitRow
+from obscura.settings.limits import QUOTAS, RATE_LIMITS, SOCKET_LIMITS, TIERS, RateLimitConfig, RateLimitRow
 from obscura.settings.model import SETTINGS, Settings
 
 
@@ -17,7 +17,7 @@ def test_each_limit_is_counted_under_a_name_of_its_own() -> None:
 def test_each_limit_has_its_settings() -> None:
     """What a row names can be set."""
     named = [name for row in RATE_LIMITS for name in (row.rate_setting, row.burst_setting)]
-    named += [row.setting for row in SOCKET_LIMITS]
+    named += [row.setting for row in (*SOCKET_LIMITS, *QUOTAS)]
     assert set(named) <= SETTINGS.keys()
     assert {name for name in SETTINGS if "rate_limit" in name} <= set(named)
 
