@@ -2,8 +2,9 @@
 
 Frames are written whole and never queued here. What the kernel does not take at once
 waits in the transport; past the bound nothing more is pushed until the transport has
-drained, and then from the inbox. A peer that takes nothing for the write timeout is cut
-off, even one that has sent its close frame.
+drained, and then from the inbox. The bound is in bytes too: a pong and a close frame go
+out behind what waits, which on a slow line is time. A peer that takes nothing for the
+write timeout is cut off, even one that has sent its close frame.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from obscura.gateway.formats import rfc6455
 from obscura.observability.metrics.gateway import SOCKETS_CLOSED
 
 _MAX_WAITING_PONGS = 16  # a peer that sends pings and reads nothing gets no more than these
+_MAX_WAITING_BYTES = 16_384  # beyond which no live envelope is added
 _LINGER_POLL_SECS = 0.02
 
 # Unsent bytes that the kernel takes for one socket. Left alone it takes megabytes: memory that nobody
@@ -80,9 +82,10 @@ class SocketWriter:
     @property
     def has_room(self) -> bool:
         """Whether another live envelope may be written now."""
-        if self.is_empty:
+        waiting_bytes = self._transport.get_write_buffer_size()
+        if waiting_bytes == 0:
             self._waiting = 0
-        return self._waiting < self._max_waiting
+        return self._waiting < self._max_waiting and waiting_bytes < _MAX_WAITING_BYTES
 
     def write(self, frame: bytes) -> None:
         """Write one frame or several joined. A closed socket takes it and forgets it."""
@@ -111,6 +114,7 @@ class SocketWriter:
         await self._request.writer.drain()
         if self._transport.is_closing():
             raise ConnectionResetError("the client is gone")
+        self._pongs = 0  # those that waited are out
 
     def abort(self, reason: str) -> None:
         """Drop the connection without a closing handshake, and what waits with it."""

@@ -43,3 +43,16 @@ def test_a_close_without_a_reason_carries_its_code_alone() -> None:
 def test_a_length_takes_the_shortest_form(size: int) -> None:
     """At each boundary between the three forms."""
     assert unframed(rfc6455.frame(rfc6455.BINARY_OPCODE, bytes(size))) == (2, bytes(size))
+
+
+@pytest.mark.parametrize("size", [1, 4, 5, 8, 9, 125, 126, 65_535, 65_536, 100_000])
+@pytest.mark.parametrize("max_bytes", [4, 200, 70_000])
+def test_a_message_in_fragments_is_the_message(size: int, max_bytes: int) -> None:
+    """The first fragment has the opcode, the others continue it, the last alone is final (RFC 6455 section 5.4)."""
+    payload = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    fragments = list(rfc6455.fragments(rfc6455.frame(rfc6455.BINARY_OPCODE, payload), max_bytes))
+    assert [fragment[0] & 0x0F for fragment in fragments] == [2] + [0] * (len(fragments) - 1)
+    assert [fragment[0] >> 7 for fragment in fragments] == [0] * (len(fragments) - 1) + [1]
+    payloads = [unframed(bytes([0x80 | fragment[0]]) + fragment[1:])[1] for fragment in fragments]
+    assert b"".join(payloads) == payload
+    assert max(map(len, payloads)) == min(size, max_bytes)

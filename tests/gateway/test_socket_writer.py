@@ -1,12 +1,14 @@
 """Slow readers: what they cost, what they get, and that they delay nobody."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from obscura.v1.obscura_pb2 import WebSocketFrame
 from tests.conftest import JWT_SECRET, StartNode
 from tests.gateway.sockets import Connect
 from tests.support.client import Api, User, ack_frame
@@ -132,6 +134,103 @@ async def test_pings_of_a_stuck_reader_are_answered(api: Api) -> None:
         frames.append(await stuck.frame())
         pongs += frames[-1].opcode == PONG
     assert pongs < 500
+
+
+class SlowLine:
+    """What a client reads that is behind a line of so many bytes a second.
+
+    Its kernel takes 64 KiB ahead of the line, for which nothing that the server does can make up.
+    """
+
+    KERNEL_BYTES = 32_768  # Linux doubles it
+
+    def __init__(self, socket: RawSocket, bytes_per_sec: int) -> None:
+        self.socket = socket
+        socket.receive_bytes = 4096
+        self._bytes_per_sec = bytes_per_sec
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._read = 0
+
+    @classmethod
+    async def open(cls, user: User, bytes_per_sec: int) -> "SlowLine":
+        socket = await RawSocket.open(user.api.port, user.token, receive_buffer_bytes=cls.KERNEL_BYTES)
+        return cls(socket, bytes_per_sec)
+
+    async def fragment(self) -> tuple[int, bytes]:
+        """First byte and payload of the next frame as it is on the line."""
+        first, payload = await self.socket.raw_frame()
+        self._read += len(payload)
+        await asyncio.sleep(self._began + self._read / self._bytes_per_sec - self._loop.time())
+        return first, payload
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body")
+async def test_a_pong_does_not_wait_for_a_large_message(api: Api) -> None:
+    """At 40 KB/s it comes within 3 s, amid the largest message there can be, and then the rest of the message."""
+    alice, bob = await api.register(), await api.register()
+    content = os.urandom(1_000_000)
+    await alice.deliver(bob, content)
+    line = await SlowLine.open(bob, 40_000)
+    fragments = [await line.fragment()]
+    pinged = asyncio.get_running_loop().time()
+    await line.socket.send(PING, b"still there?")
+    while (fragment := await line.fragment())[0] & 0x0F != PONG:
+        fragments.append(fragment)
+    assert asyncio.get_running_loop().time() - pinged < 3
+    assert fragment[1] == b"still there?"
+    assert not any(first & 0x80 for first, _ in fragments)
+    while not fragments[-1][0] & 0x80:
+        fragments.append(await line.socket.raw_frame())
+    assert [first & 0x0F for first, _ in fragments] == [BINARY] + [0] * (len(fragments) - 1)
+    message = WebSocketFrame.FromString(b"".join(payload for _, payload in fragments))
+    assert message.envelope.message.content == content
+
+
+async def test_a_pong_does_not_wait_for_a_page_of_small_messages(api: Api) -> None:
+    """Nor for what is pushed live and as large as an event can carry."""
+    alice, bob = await api.register(), await api.register()
+    contents = [b"%d " % number + bytes(5_000) for number in range(60)]
+    await alice.deliver(bob, *contents)
+    line = await SlowLine.open(bob, 40_000)
+    await line.fragment()
+    live = [b"live %d " % number + bytes(15_000) for number in range(20)]
+    await alice.deliver(bob, *live)
+    pinged = asyncio.get_running_loop().time()
+    await line.socket.send(PING)
+    while (await line.fragment())[0] & 0x0F != PONG:
+        pass
+    assert asyncio.get_running_loop().time() - pinged < 3
+
+
+async def test_a_close_frame_does_not_wait_for_a_large_message(api: Api) -> None:
+    """Nothing of the message follows it."""
+    alice, bob = await api.register(), await api.register()
+    await alice.deliver(bob, bytes(1_000_000))
+    socket = await slow(bob)
+    await until_stuck(socket)
+    await bob.logout()
+    sizes = 0
+    while (frame := await socket.raw_frame())[0] & 0x0F != CLOSE:
+        sizes += len(frame[1])
+    assert sizes < 500_000
+    assert await socket.has_ended()
+
+
+async def test_pre_keys_that_become_low_amid_a_large_message_are_told_behind_it(
+    start_node: StartNode, connect_api: Connect
+) -> None:
+    """Only control frames may come between the fragments of a message."""
+    api = connect_api(await start_node(pre_key_refill_threshold=5))
+    alice, bob = await api.register(), await api.register(pre_keys=5)
+    content = bytes(1_000_000)
+    await alice.deliver(bob, content)
+    socket = await slow(bob)
+    await until_stuck(socket)
+    await alice.bundle_of(bob)
+    assert (await socket.frame()).envelope.message.content == content
+    status = WebSocketFrame.FromString((await socket.frame()).payload).pre_key_status
+    assert (status.one_time_pre_key_count, status.min_threshold) == (4, 5)
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

@@ -61,14 +61,18 @@ class RawSocket:
     Attributes:
         status: Of the answer to the handshake; 101 after an upgrade.
         headers: Of the answer, names in lower case.
+        receive_bytes: How many are read at a time.
     """
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._received = bytearray()
+        self._opcode = 0  # of a message whose fragments are coming
+        self._fragments = bytearray()
         self.status = 0
         self.headers: dict[str, str] = {}
+        self.receive_bytes = _RECEIVE_BYTES
 
     @classmethod
     async def connect(cls, port: int, *, receive_buffer_bytes: int | None = None) -> "RawSocket":
@@ -120,19 +124,36 @@ class RawSocket:
             await self._loop.sock_sendall(self._connection, data)
 
     async def frame(self) -> Frame:
-        """The next frame.
+        """The next frame. Of a message in fragments all of it, behind the control frames that came in between.
 
         Raises:
             EOFError: The connection ended before it.
         """
         async with asyncio.timeout(DEADLINE_SECS):
-            first, second = await self._take(2)
-            size = second & 0x7F
-            if size == 126:
-                (size,) = struct.unpack("!H", await self._take(2))
-            elif size == 127:
-                (size,) = struct.unpack("!Q", await self._take(8))
-            return Frame(first & 0x0F, await self._take(size))
+            while True:
+                first, payload = await self.raw_frame()
+                opcode, is_final = first & 0x0F, bool(first & 0x80)
+                if opcode >= CLOSE:
+                    assert is_final, "a control frame in fragments (RFC 6455 section 5.5)"
+                    return Frame(opcode, payload)
+                assert bool(opcode) != bool(self._opcode), "a message amid another (RFC 6455 section 5.4)"
+                self._opcode = self._opcode or opcode
+                self._fragments += payload
+                if is_final:
+                    whole = Frame(self._opcode, bytes(self._fragments))
+                    self._opcode = 0
+                    self._fragments.clear()
+                    return whole
+
+    async def raw_frame(self) -> tuple[int, bytes]:
+        """First byte and payload of the next frame, be it a message or a fragment."""
+        first, second = await self._take(2)
+        size = second & 0x7F
+        if size == 126:
+            (size,) = struct.unpack("!H", await self._take(2))
+        elif size == 127:
+            (size,) = struct.unpack("!Q", await self._take(8))
+        return first, await self._take(size)
 
     async def frames_until(self, opcode: int) -> list[Frame]:
         """The frames up to the first of a kind, which is the last of them."""
@@ -198,7 +219,7 @@ class RawSocket:
         return taken
 
     async def _receive(self) -> None:
-        data = await self._loop.sock_recv(self._connection, _RECEIVE_BYTES)
+        data = await self._loop.sock_recv(self._connection, self.receive_bytes)
         if not data:
             raise EOFError
         self._received += data
