@@ -33,8 +33,8 @@ VOLUME /data
 # 3000 is for clients, behind a proxy that does TLS; 9090 (health, metrics) is never for clients.
 EXPOSE 3000 9090
 
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-c", \
-    "import os, urllib.request as r; r.urlopen('http://127.0.0.1:%s/livez' % (os.environ.get('OBSCURA_MGMT_PORT') or 9090), timeout=3)"]
+# It goes by OBSCURA_HOST and OBSCURA_MGMT_PORT of the environment; set by a flag or a file they would have to be said here.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-P", "-m", "obscura.healthcheck"]
 
 # In exec form, so that SIGTERM reaches the node: it says goodbye to its sockets and ends in time.
 STOPSIGNAL SIGTERM

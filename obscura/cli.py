@@ -27,6 +27,7 @@ from obscura.runtime import (
     run_until_signalled,
 )
 from obscura.settings.help import serve_help
+from obscura.settings.hosts import url_hosts
 from obscura.settings.loading import load
 from obscura.settings.model import Settings
 
@@ -99,9 +100,8 @@ async def _run(settings: Settings) -> None:
 
 
 def _announcement(host: str, node: Node | Supervisor) -> str:
-    name = f"[{host}]" if ":" in host else host
-    return (
-        f"API on http://{name}:{node.api_port}\n"
-        f"management on http://{name}:{node.management_port}\n"
-        f"{node.redis_description}"
+    api, management = (
+        " and ".join(f"http://{name}:{port}" for name in url_hosts(host))
+        for port in (node.api_port, node.management_port)
     )
+    return f"API on {api}\nmanagement on {management}\n{node.redis_description}"

@@ -1,12 +1,12 @@
 """How a node, of one process or of several, opens its ports."""
 
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 
 from obscura.api.server import make_management_server
 from obscura.errors import StartupError
 from obscura.http.server import HttpServer
+from obscura.settings.hosts import reason_not_to_listen
 from obscura.settings.model import Settings
 
 
@@ -26,7 +26,7 @@ async def open_port(
     try:
         await server.start(host, port, is_port_shared=is_port_shared)
     except OSError as error:
-        raise StartupError(f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0).lower()}") from error
+        raise StartupError(f"cannot listen on {host} port {port}: {reason_not_to_listen(error)}") from error
     return server.port
 
 

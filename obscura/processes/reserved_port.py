@@ -1,12 +1,11 @@
 """The API port of a node of several processes: theirs alone, and known before any of them listens."""
 
-import os
 import socket
-from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
 from obscura.errors import StartupError
+from obscura.settings.hosts import listen_addresses, reason_not_to_listen
 
 _SHARED = getattr(socket, "SO_REUSEPORT", None)
 
@@ -32,13 +31,12 @@ class ReservedPort:
         self.port = port
         with ExitStack() as bound:
             try:
-                for family, address in _addresses(host, port):
+                for family, address in listen_addresses(host, port):
                     with socket.socket(family) as claim:
                         self._listen_exclusively(claim, address)
                         self._bind_shared(bound.enter_context(socket.socket(family)), claim)
             except OSError as error:
-                reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-                raise StartupError(f"cannot listen on {host} port {port}: {str(reason).lower()}") from error
+                raise StartupError(f"cannot listen on {host} port {port}: {reason_not_to_listen(error)}") from error
             self._bound = bound.pop_all()
 
     def _listen_exclusively(self, claim: socket.socket, address: tuple[Any, ...]) -> None:
@@ -62,11 +60,6 @@ class ReservedPort:
     def close(self) -> None:
         """Give the port up. Who listens on it goes on listening."""
         self._bound.close()
-
-
-def _addresses(host: str, port: int) -> Sequence[tuple[int, tuple[Any, ...]]]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
 
 def _prepare(unbound: socket.socket) -> None:

@@ -16,12 +16,15 @@ _PARAGRAPHS = (
 
 _MAX_COLUMNS = 100
 _NO_BREAK = "\N{NO-BREAK SPACE}"
+_MAY_BREAK = "\f"  # to the wrapper a blank, and taken out afterwards
 _FLAG_COLUMNS = max(len(setting.flag or "") for setting in SETTINGS.values())
 
 
 def serve_help(columns: int) -> str:
     """Render the help for a terminal of so many columns."""
-    wrap = textwrap.TextWrapper(min(columns, _MAX_COLUMNS), break_on_hyphens=False, break_long_words=False)
+    wrap = textwrap.TextWrapper(
+        min(columns, _MAX_COLUMNS), break_on_hyphens=False, break_long_words=False, replace_whitespace=False
+    )
     parts = [wrap.fill(paragraph) for paragraph in _PARAGRAPHS]
     wrap.initial_indent = wrap.subsequent_indent = " " * 6
     for topic, settings in groupby(SETTINGS.values(), lambda setting: setting.topic):
@@ -31,5 +34,6 @@ def serve_help(columns: int) -> str:
 
 def _entry(setting: Setting, wrap: textwrap.TextWrapper) -> str:
     names = f"  {setting.flag or '(no flag)':<{_FLAG_COLUMNS}}  {setting.env}"
-    meaning = wrap.fill(f"{setting.meaning} Default:{_NO_BREAK}{setting.default}").replace(_NO_BREAK, " ")
-    return f"{names}\n{meaning}"
+    default = setting.default.replace(",", f",{_MAY_BREAK}")  # a long list is parted after commas
+    meaning = wrap.fill(f"{setting.meaning} Default:{_NO_BREAK}{default}")
+    return f"{names}\n{meaning.replace(_NO_BREAK, ' ').replace(_MAY_BREAK, '')}"

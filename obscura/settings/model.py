@@ -17,6 +17,7 @@ from obscura.settings.types import (
     Count,
     CountOrZero,
     Days,
+    Hosts,
     HttpUrl,
     JwtSecrets,
     LogLevel,
@@ -62,7 +63,10 @@ class Settings(BaseModel):
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, hide_input_in_errors=True
     )
 
-    host: Text = _node("0.0.0.0", "Address that both ports listen on.")  # noqa: S104
+    host: Hosts = _node(
+        "0.0.0.0",  # noqa: S104
+        "Addresses or names that both ports listen on, comma-separated; :: is all of IPv6 and IPv4.",
+    )
     port: Port = _node(3000, "Port of the API; 0 takes any free one.")
     mgmt_port: Port = _node(9090, "Port of /livez, /readyz and /metrics, never for clients; 0 takes any free one.")
     workers: Processes = _node(1, "Processes that serve; the limits of this node hold for all of them together.")
@@ -166,7 +170,7 @@ class Settings(BaseModel):
     bundle_rate_limit_burst: Count = _limits(12, "Key bundles at once, of one account to one address.")
 
     trusted_proxies: Networks = _proxy(
-        "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,127.0.0.1/32",
+        "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,127.0.0.1/32,fc00::/7,::1/128",
         "Networks of the proxies whose X-Forwarded-For is believed, comma-separated.",
     )
     cors_origins: Origins = _proxy(

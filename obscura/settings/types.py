@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
+from obscura.settings.hosts import split_hosts
 from obscura.settings.redis_urls import check_redis_url
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
@@ -30,6 +31,12 @@ def _parse_network(entry: object) -> IPv4Network | IPv6Network:
         return ip_network(str(entry))
     except ValueError:
         raise ValueError(f"has {entry!r}, which is no network like 10.0.0.0/8 or 2001:db8::/32") from None
+
+
+def _check_hosts(text: str) -> str:
+    if not split_hosts(text):
+        raise ValueError("must name an address to listen on, like 0.0.0.0 or ::")
+    return text
 
 
 def _check_origin(entry: str) -> str:
@@ -75,6 +82,7 @@ SecondsOrZero = Annotated[float, Field(ge=0, le=31_536_000)]
 WholeSeconds = Annotated[int, Field(ge=1, le=31_536_000)]
 Days = Annotated[float, Field(gt=0, le=3_650)]
 Text = Annotated[str, Field(min_length=1)]
+Hosts = Annotated[str, AfterValidator(_check_hosts)]
 Origin = Annotated[str, AfterValidator(_check_origin)]
 Origins = Annotated[tuple[Origin, ...], BeforeValidator(_split_at_commas)]
 Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_parse_network)]

@@ -14,6 +14,7 @@ BASE = {"clock", "errors", "files", "observability", "runtime", "settings", "tas
 # What the modules of a room may import besides `BASE` and their own room; a room is a package or a module at the top.
 ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
+    "healthcheck": set(),
     "cli": {"processes", "node", "inspect", "bench"},
     "processes": {"node"},
     "node": {

@@ -5,6 +5,7 @@ from ipaddress import ip_network
 import pytest
 
 from obscura.http.client_address import ClientAddresses
+from obscura.settings.model import Settings
 
 PROXY, OTHER_PROXY = "10.0.0.1", "192.168.7.7"
 CLIENT, SPOOFED = "203.0.113.9", "198.51.100.66"
@@ -135,3 +136,11 @@ def test_without_a_trusted_proxy_no_header_counts() -> None:
 def test_requests_without_an_address_are_one_client() -> None:
     """Those that come through a unix socket share a bucket rather than having none."""
     assert {address(peer=""), address(CLIENT, peer=""), address(peer="@")} == {""}
+
+
+@pytest.mark.parametrize("proxy", ["::1", "fd00::8", "fc00:1::2", "127.0.0.1", "::ffff:10.0.0.1"])
+def test_proxies_of_both_families_are_trusted_by_default(proxy: str) -> None:
+    """On this machine and in private networks: else all clients behind them would be one."""
+    find = ClientAddresses(Settings().trusted_proxies).find
+    assert find(proxy, ["203.0.113.1"]) == "203.0.113.1"
+    assert find("2001:db8::1", ["203.0.113.1"]) == "2001:db8::/64"

@@ -22,7 +22,7 @@ def test_defaults_are_those_of_the_design() -> None:
     assert (settings.max_inbox_size, settings.batch_limit, settings.max_sockets) == (1000, 50, 20_000)
     assert (settings.pre_key_refill_threshold, settings.max_pre_keys) == (20, 100)
     assert (settings.ws_ping_interval_secs, settings.ws_ping_timeout_secs) == (30, 10)
-    private = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.1/32")
+    private = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.1/32", "fc00::/7", "::1/128")
     assert settings.trusted_proxies == tuple(map(ip_network, private))
 
 
