@@ -9,12 +9,13 @@ The locks keep two processes from writing one append-only file:
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from obscura.data_dir import lock_file
 from obscura.embedded_redis.binary import RedisBinary
 from obscura.errors import StartupError
-from obscura.files import make_directory
+from obscura.files import make_directory, sync_directory
 
 CONFIG = """\
 # Written by obscura at every start: changes here are lost.
@@ -37,6 +38,7 @@ maxmemory-policy noeviction
 
 _MULTI_PART_FILE_VERSION = (7, 0)  # from here on the append-only file is a directory, unreadable for older ones
 _SOCKET_PATH_MAX_BYTES = 100  # the kernel's limit is 103 on macOS, 107 on Linux
+_TRUNCATION = r"Truncating the AOF (?:(\S+) )?at offset (\d+)"
 _LOG_PREFIX = r"^\d+:\w .{20,24} [-.*#] "
 
 
@@ -46,12 +48,14 @@ class RedisDirectory:
     Attributes:
         path: The directory, absolute.
         socket: Where redis-server listens.
+        private_socket: Where it listens at first, for us alone, if it is not to take writes.
         log: What redis-server wrote.
     """
 
     def __init__(self, data_dir: Path) -> None:
         self.path = Path(os.path.abspath(data_dir))
         self.socket = self.path / "redis.sock"
+        self.private_socket = self.path / "redis.priv"
         self.log = self.path / "redis.log"
         self._locks: dict[str, int] = {}  # descriptor by file name
 
@@ -98,6 +102,37 @@ class RedisDirectory:
         """Give up both locks; a redis-server that runs keeps its own. May be repeated."""
         while self._locks:
             os.close(self._locks.popitem()[1])
+
+    @property
+    def free_bytes(self) -> int:
+        """What its disk has left for us; 0 if that cannot be told."""
+        try:
+            disk = os.statvfs(self.path)
+        except OSError:
+            return 0
+        return disk.f_bavail * disk.f_frsize
+
+    def file_sizes(self) -> dict[str, int]:
+        """The bytes of each part of the append-only file, by its name."""
+        parts = [self.path / "appendonly.aof", *(self.path / "appendonlydir").glob("appendonly.aof.*")]
+        return {part.name: part.stat().st_size for part in parts if part.is_file()}
+
+    def dropped_bytes(self, start_bytes: int, sizes: Mapping[str, int]) -> int:
+        """How much of the end of its file redis-server has left out, as it logged behind a position.
+
+        Args:
+            sizes: `file_sizes` of before it started.
+        """
+        with self.log.open(errors="replace") as file:
+            file.seek(start_bytes)
+            cuts = re.findall(_TRUNCATION, file.read())
+        return sum(max(0, sizes.get(name or "appendonly.aof", 0) - int(offset)) for name, offset in cuts)
+
+    def sync(self) -> None:
+        """Have the names of what redis-server made on disk, so that a power cut takes none away."""
+        for folder in (self.path, self.path / "appendonlydir"):
+            if folder.is_dir():
+                sync_directory(folder)
 
     def last_log_line(self, start_bytes: int) -> str:
         """The last line that redis-server logged behind a position, without its time."""
