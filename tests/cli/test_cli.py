@@ -19,7 +19,7 @@ from obscura.settings.model import SETTINGS
 
 pytestmark = pytest.mark.processes
 
-DEADLINE_SECS = 20.0
+DEADLINE_SECS = 40.0
 SECRET = "a secret of the tests that is long enough"
 OBSCURA = (sys.executable, "-m", "obscura")
 SCRIPT = (str(Path(sys.executable).with_name("obscura")),)

@@ -11,7 +11,7 @@ _SECS = {
     "faults/test_scenarios.py": 150,
     "processes/test_workers.py": 50,
     "bench/test_bench.py": 40,
-    "cli/test_cli.py": 40,
+    "cli/test_cli.py": 60,
     "api/test_fuzz.py": 30,
     "redis_client/test_cluster.py": 20,
     "redis_client/test_cluster_subscriber.py": 15,
@@ -40,7 +40,7 @@ _FAULTS = "faults/test_scenarios.py"
 _PARTS = {
     _FAULTS: 6,
     "bench/test_bench.py": 4,
-    "cli/test_cli.py": 3,
+    "cli/test_cli.py": 5,
     "processes/test_workers.py": 4,
     "api/test_fuzz.py": 2,
 }
