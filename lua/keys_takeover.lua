@@ -16,6 +16,7 @@ local inbox    = KEYS[4] -- stream
 local sessions = KEYS[5] -- zset: session id by expiry
 local kept     = KEYS[6] -- hash: the caller's session
 local channel  = KEYS[7] -- channel: the address's events
+local replaced = KEYS[8] -- zset: ids of sessions that takeovers ended, for nodes that miss the event
 
 local expected = ARGV[1] -- identity key that is replaced
 local fields   = cjson.decode(ARGV[2]) -- {field, value, ...}: identity, registration, signed pre-key
@@ -23,6 +24,9 @@ local added    = cjson.decode(ARGV[3]) -- {id, key, id, key, ...}
 local publish  = ARGV[4] -- PUBLISH, or SPUBLISH on Cluster
 local kept_id  = ARGV[5] -- session id: the caller's
 -- ARGV[6..n]: ids of the sessions that are ended
+
+local REMEMBERED_MS = 86400000 -- longer than a node is deaf to its events
+local MAX_REMEMBERED = 500 -- however often somebody takes over
 
 if redis.call('EXISTS', kept) == 0 then
   return 'ended' -- replaced or logged out a moment ago, and its node has not heard of it yet
@@ -40,9 +44,14 @@ for _, id in ipairs(redis.call('ZRANGE', sessions, 0, -1)) do
   end
 end
 
+if redis.call('ZCARD', replaced) > MAX_REMEMBERED then
+  redis.call('DEL', replaced)
+end
 for i = 6, #ARGV do
   redis.call('ZREM', sessions, ARGV[i])
+  redis.call('ZADD', replaced, 0, ARGV[i])
 end
+redis.call('PEXPIRE', replaced, REMEMBERED_MS)
 redis.call('DEL', one_time, order, inbox)
 redis.call('HSET', account, 'inbox_bytes', 0, 'inbox_oldest', 0)
 for i = 1, #fields, 2 do

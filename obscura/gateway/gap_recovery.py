@@ -1,7 +1,7 @@
 """After a gap in the events: learn which sessions ended meanwhile, and have sockets read their inboxes again."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Container, Iterable
+from collections.abc import Awaitable, Callable, Collection, Container, Iterable
 from uuid import UUID
 
 from obscura.errors import StoreUnavailable
@@ -18,12 +18,20 @@ class GapRecovery:
         hub: Whose sockets are told.
         reload_ended: Brings the list of ended sessions up to date.
         ended: That list.
+        replaced_among: Tells which of the sessions of an address were ended by another device.
     """
 
-    def __init__(self, hub: Hub, reload_ended: Callable[[], Awaitable[None]], ended: Container[UUID]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        reload_ended: Callable[[], Awaitable[None]],
+        ended: Container[UUID],
+        replaced_among: Callable[[UUID, Collection[UUID]], Awaitable[set[UUID]]],
+    ) -> None:
         self._hub = hub
         self._reload_ended = reload_ended
         self._ended = ended
+        self._replaced_among = replaced_among
         self._address_ids: set[UUID] = set()
         self._is_due = False
         self._is_stopped = False
@@ -47,8 +55,18 @@ class GapRecovery:
             address_ids, self._address_ids = self._address_ids, set()
             try:
                 await self._reload_ended()
+                replaced = await self._replaced(address_ids)
             except StoreUnavailable:
                 self.on_gap(address_ids)
                 await asyncio.sleep(_RETRY_SECS)
             else:
-                self._hub.resync_after_gap(address_ids, self._ended)
+                self._hub.resync_after_gap(address_ids, self._ended, replaced)
+
+    async def _replaced(self, address_ids: Iterable[UUID]) -> set[UUID]:
+        """Those of the ended sessions with sockets here that a takeover has ended: its event was missed."""
+        questions = []
+        for address_id in address_ids:
+            ended = {one.session_id for one in self._hub.listeners_of(address_id) if one.session_id in self._ended}
+            if ended:
+                questions.append(self._replaced_among(address_id, ended))
+        return set().union(*await asyncio.gather(*questions))

@@ -110,11 +110,17 @@ class Hub:
                     if listener.session_id == session_id:
                         listener.close(SESSION_REVOKED)
 
-    def resync_after_gap(self, address_ids: Iterable[UUID], ended: Container[UUID]) -> None:
-        """After a gap in the events of these addresses: close the sockets of ended sessions, have the others resync."""
+    def resync_after_gap(
+        self, address_ids: Iterable[UUID], ended: Container[UUID], replaced: Container[UUID] = ()
+    ) -> None:
+        """After a gap in the events of these addresses: close the sockets of ended sessions, have the others resync.
+
+        Args:
+            replaced: Those of the ended sessions that a takeover has ended.
+        """
         for listener in [one for address_id in address_ids for one in self._by_address.get(address_id, ())]:
             if listener.session_id in ended:
-                listener.close(SESSION_REVOKED)
+                listener.close(DEVICE_REPLACED if listener.session_id in replaced else SESSION_REVOKED)
             else:
                 listener.resync()
                 RESCANS.inc()

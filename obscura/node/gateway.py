@@ -29,7 +29,7 @@ def build_hub(redis: RedisClient, events: EventDecoder, services: Services, runn
         unsubscribe=lambda address_id: redis.events.unsubscribe(keyspace.events(address_id)),
     )
     sessions = services.sessions
-    gap_recovery = GapRecovery(hub, sessions.reload_ended, sessions.ended)
+    gap_recovery = GapRecovery(hub, sessions.reload_ended, sessions.ended, services.keys.replaced_among)
     running.push_async_callback(gap_recovery.stop)
     events.hand_to(hub.dispatch, sessions.ended.add, gap_recovery.on_gap)
     return hub

@@ -1,6 +1,7 @@
 """Pre-keys: which upload is a refill and which a takeover, what is allowed, who gets which key."""
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -101,6 +102,10 @@ class Keys:
         """How many one-time pre-keys are left if that is fewer than the threshold, else None."""
         count = await self._store.count(address_id)
         return count if count < self.threshold else None
+
+    async def replaced_among(self, address_id: UUID, session_ids: Collection[UUID]) -> set[UUID]:
+        """Which of the sessions of an address another device has ended by a takeover. May be repeated."""
+        return await self._store.replaced_among(address_id, session_ids)
 
     async def upload(self, claims: AccessClaims, upload: KeyUpload) -> None:
         """Refill the caller's keys, or take the account over if the identity is a new one.

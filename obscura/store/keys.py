@@ -1,6 +1,6 @@
 """Pre-keys: handed out one by one, refilled, and replaced as a whole at a takeover."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from uuid import UUID
@@ -152,6 +152,7 @@ class KeyStore:
                 keyspace.sessions(user_id),
                 keyspace.session(user_id, kept),
                 keyspace.events(address_id),
+                keyspace.replaced_sessions(user_id),
             ],
             args=[
                 expected,
@@ -163,3 +164,8 @@ class KeyStore:
             ],
         )
         return UploadOutcome(reply)
+
+    async def replaced_among(self, address_id: UUID, session_ids: Collection[UUID]) -> set[UUID]:
+        """Which of some sessions a takeover has ended in the last day. Safe to repeat."""
+        reply = await self._commands.call("ZRANGE", keyspace.replaced_sessions(address_id), 0, -1)
+        return {UUID(session_id.decode()) for session_id in reply}.intersection(session_ids)

@@ -81,6 +81,11 @@ def sessions(user_id: UUID) -> str:
     return f"obscura:{{{user_id}}}:sessions"
 
 
+@KINDS.many("zset", "session ids that takeovers ended", "24 h after the last takeover")
+def replaced_sessions(user_id: UUID) -> str:
+    return f"obscura:{{{user_id}}}:sessions:replaced"
+
+
 @KINDS.many("hash", "token, created_at, rotated_at, rotated:<digest>, access_expires_at", "refresh token's life")
 def session(user_id: UUID, session_id: UUID) -> str:
     return f"obscura:{{{user_id}}}:session:{session_id}"

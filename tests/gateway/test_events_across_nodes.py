@@ -114,6 +114,28 @@ async def test_a_deaf_node_says_so_and_makes_up_for_what_it_missed(
         await deaf.stop()
 
 
+async def test_a_device_that_was_replaced_during_a_gap_is_told_so(
+    start_node: StartNode, connect_api: Connect, readiness: Readiness, redis_server: RedisServer
+) -> None:
+    """4001, as its node would have said if it had heard: with 4003 its client would log in again, and take over."""
+    async with Proxy(redis_server.path) as proxy:
+        deaf = await start_node(redis_url=proxy.redis_url)
+        hearing, api = connect_api(await start_node()), connect_api(deaf)
+        bob = await api.register()
+        other, logged_out = await bob.another_session(), await bob.another_session()
+        sockets = [await user.at(api).connect() for user in (bob, logged_out)]
+        proxy.blackhole(SUBSCRIBER)
+        proxy.is_silent = True
+        await logged_out.at(hearing).logout()
+        answer = await other.at(hearing).upload(Device().takeover(1, one_time_keys(1, 30)))
+        assert answer.status == 200
+        await until_deaf(readiness, deaf)
+        proxy.is_silent = False
+        assert [await socket.close_code() for socket in sockets] == [4001, 4003]
+        await until_ready(readiness, deaf)
+        await deaf.stop()
+
+
 async def test_what_a_failover_put_before_the_last_envelope_needs_no_reconnect(
     two_apis: tuple[Api, Api], redis_server: RedisServer
 ) -> None:

@@ -1,12 +1,12 @@
 """After a gap in the events: what ended first, then who reads again, each gap once."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from uuid import UUID, uuid4
 
 from obscura.errors import StoreUnavailable
 from obscura.gateway.gap_recovery import GapRecovery
-from obscura.gateway.hub import Hub
+from obscura.gateway.hub import Hub, Listener
 from tests.support.waiting import eventually
 
 ALICE, BOB, CAROL = uuid4(), uuid4(), uuid4()
@@ -18,8 +18,16 @@ class RecordingHub(Hub):
     def __init__(self) -> None:
         self.told: list[set[UUID]] = []
 
-    def resync_after_gap(self, address_ids: Iterable[UUID], ended: object) -> None:
+    def listeners_of(self, address_id: UUID) -> list[Listener]:
+        return []
+
+    def resync_after_gap(self, address_ids: Iterable[UUID], ended: object, replaced: object = ()) -> None:
         self.told.append(set(address_ids))
+
+
+async def nobody(address_id: UUID, session_ids: Collection[UUID]) -> set[UUID]:
+    """No session was ended by a takeover."""
+    return set()
 
 
 class Ended:
@@ -43,7 +51,7 @@ async def test_the_ended_sessions_are_loaded_before_anybody_reads_again() -> Non
     """A session that ended meanwhile is closed, and reads nothing."""
     hub, ended = RecordingHub(), Ended()
     ended.may_load.clear()
-    recovery = GapRecovery(hub, ended.load, ())
+    recovery = GapRecovery(hub, ended.load, (), nobody)
     recovery.on_gap([ALICE])
     await eventually(lambda: ended.loads == 1)
     assert hub.told == []
@@ -56,7 +64,7 @@ async def test_gaps_that_come_meanwhile_are_made_up_for_together() -> None:
     """One more load for all of them, after the one under way: that may have read too early."""
     hub, ended = RecordingHub(), Ended()
     ended.may_load.clear()
-    recovery = GapRecovery(hub, ended.load, ())
+    recovery = GapRecovery(hub, ended.load, (), nobody)
     recovery.on_gap([ALICE])
     await eventually(lambda: ended.loads == 1)
     recovery.on_gap([BOB])
@@ -70,7 +78,7 @@ async def test_gaps_that_come_meanwhile_are_made_up_for_together() -> None:
 async def test_it_is_tried_until_redis_is_back() -> None:
     """Nobody is forgotten on the way."""
     hub, ended = RecordingHub(), Ended(failures=2)
-    recovery = GapRecovery(hub, ended.load, ())
+    recovery = GapRecovery(hub, ended.load, (), nobody)
     recovery.on_gap([ALICE])
     await eventually(lambda: hub.told == [{ALICE}])
     assert ended.loads == 3
@@ -82,7 +90,7 @@ async def test_a_stop_leaves_nothing_behind() -> None:
     before = asyncio.all_tasks()
     hub, ended = RecordingHub(), Ended()
     ended.may_load.clear()
-    recovery = GapRecovery(hub, ended.load, ())
+    recovery = GapRecovery(hub, ended.load, (), nobody)
     recovery.on_gap([ALICE])
     await eventually(lambda: ended.loads == 1)
     await recovery.stop()

@@ -125,6 +125,16 @@ async def test_after_a_gap_sockets_of_ended_sessions_are_closed_and_others_read_
     assert other.told == ["resync"]
 
 
+async def test_after_a_gap_sockets_of_a_device_that_was_replaced_are_told_so(hub: Hub) -> None:
+    """4001, as by the event that was missed."""
+    replaced, revoked = Listener(ALICE), Listener(ALICE)
+    for listener in (replaced, revoked):
+        await hub.join(listener)
+    hub.resync_after_gap([ALICE], {replaced.session_id, revoked.session_id}, {replaced.session_id})
+    assert replaced.told == [(4001, "device replaced")]
+    assert revoked.told == [(4003, "session revoked")]
+
+
 async def test_the_last_socket_of_an_address_unsubscribes(hub: Hub, subscriptions: Subscriptions) -> None:
     """Not one before it."""
     first, second = Listener(ALICE), Listener(ALICE)

@@ -64,6 +64,7 @@ class Account:
 
     def take_over(self, kept: UUID, *ended: UUID, expected: str = "first", identity: str = "second") -> bytes:
         keys = [*self.keys, self.inbox, self.sessions, self.session_key(kept), self.events]
+        keys.append(keyspace.replaced_sessions(self.id))
         device = [json.dumps(device_fields(identity, 1)), json.dumps(pairs(range(1, 4), identity))]
         return self.scripts.run("keys_takeover", keys, [expected, *device, "PUBLISH", str(kept), *map(str, ended)])
 
@@ -379,3 +380,19 @@ def test_takeover_may_drop_an_ended_session_that_is_no_longer_listed(scripts: Sc
     """A session that expired between the look and the takeover does not stop it."""
     account = Account(scripts)
     assert account.take_over(account.log_in(), uuid4()) == b"stored"
+
+
+def test_a_takeover_remembers_the_sessions_that_it_ended(scripts: ScriptRunner) -> None:
+    """For a day, and of all takeovers since, but not without bound."""
+    account = Account(scripts)
+    kept, first, second = account.log_in(), account.log_in(), account.log_in()
+    key = keyspace.replaced_sessions(account.id)
+    assert account.take_over(kept, first, second) == b"stored"
+    third = account.log_in()
+    assert account.take_over(kept, third, expected="second", identity="third") == b"stored"
+    assert set(scripts.redis.zrange(key, 0, -1)) == {str(session).encode() for session in (first, second, third)}
+    assert 86_000_000 < scripts.redis.pttl(key) <= 86_400_000
+    scripts.redis.zadd(key, {str(number): 0 for number in range(500)})
+    fourth = account.log_in()
+    assert account.take_over(kept, fourth, expected="third", identity="fourth") == b"stored"
+    assert scripts.redis.zrange(key, 0, -1) == [str(fourth).encode()]

@@ -506,6 +506,7 @@ class Model:
         self.inbox.redis.hset(keyspace.session(user_id, session), "token", "digest")
         keys = [self.inbox.account, keyspace.one_time_keys(user_id), keyspace.one_time_order(user_id)]
         keys += [self.inbox.stream, keyspace.sessions(user_id), keyspace.session(user_id, session), self.inbox.events]
+        keys.append(keyspace.replaced_sessions(user_id))
         args = ["an identity", "[]", "[]", "PUBLISH", str(session)]
         assert self.inbox.scripts.run("keys_takeover", keys, args) == b"stored"
         self.entries = []
