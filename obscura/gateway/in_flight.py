@@ -22,6 +22,16 @@ class InFlightMessages:
     def __contains__(self, message_id: bytes) -> bool:
         return message_id in self._by_id
 
+    @property
+    def oldest(self) -> Ack | None:
+        """What was sent first of all that is not acked."""
+        return next(iter(self._by_id.values()), None)
+
+    @property
+    def largest(self) -> Ack | None:
+        """What has the largest body."""
+        return max(self._by_id.values(), key=lambda ack: ack.body_bytes or 0, default=None)
+
     def add(self, message_id: bytes, entry: EntryId, body_bytes: int) -> None:
         """A message is sent now."""
         self._by_id[message_id] = _new(Ack, (entry, body_bytes))

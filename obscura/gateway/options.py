@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from obscura.gateway.ack_batcher import AckBatcher
+from obscura.gateway.unacked_ends import UnackedEnds
 from obscura.services.keys import Keys
 from obscura.services.messages import Messages
 from obscura.settings.model import Settings
@@ -46,10 +47,16 @@ class SocketOptions:
 
 @dataclass(frozen=True, slots=True)
 class SocketContext:
-    """What every socket of a node shares. `reads` bounds the inbox pages in memory at a time."""
+    """What every socket of a process shares.
+
+    Attributes:
+        reads: Bounds the inbox pages that are read at a time.
+        unacked_ends: Is told of connections that their peers ended.
+    """
 
     options: SocketOptions
     messages: Messages
     keys: Keys
     acks: AckBatcher
     reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_READS_AT_ONCE))
+    unacked_ends: UnackedEnds = field(default_factory=UnackedEnds)

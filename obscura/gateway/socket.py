@@ -32,6 +32,7 @@ class GatewaySocket:
     __slots__ = (
         "_acks",
         "_closing",
+        "_context",
         "_delivery",
         "_heartbeat",
         "_reader",
@@ -53,6 +54,7 @@ class GatewaySocket:
         throttle = ReadThrottle(options.max_unwritten_acks, asyncio.get_running_loop().time())
         self.address_id = address_id
         self.session_id = session_id
+        self._context = context
         self._writer = writer
         self._heartbeat = Heartbeat(writer, options.ping_interval_secs, options.ping_timeout_secs)
         self._closing = ClosingHandshake(writer, self._heartbeat)
@@ -78,6 +80,8 @@ class GatewaySocket:
     async def _complete_close(self, last: WSMessage) -> None:
         """End as the peer's last frame asks for."""
         is_to_answer = self._closing.stop_sending()
+        if is_to_answer:
+            self._context.unacked_ends.note(self.address_id, self._delivery.in_flight, last)
         # Before the answer: who has it may be at another node in no time, and would get again what it acked.
         await self._acks.flush()
         if is_to_answer:

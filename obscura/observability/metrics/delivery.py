@@ -22,6 +22,13 @@ MESSAGES_REPEATED = DELIVERY.counter(
     detail="The key is the `Idempotency-Key`. Nothing was stored twice.",
     watch="clients that did not hear the first answer: networks, or our own 503s",
 )
+MESSAGES_REJECTED = DELIVERY.counter(
+    "obscura_messages_rejected",
+    "Envelopes at which three connections of their recipient in a row ended, unacked.",
+    detail="Each is logged with its size and the last close code, and counted by the process that saw it.",
+    watch="clients that cannot take a message, and get nothing behind it: with 1009 their library takes no frame as "
+    "large as `OBSCURA_MAX_MESSAGE_BYTES` makes them",
+)
 ACKS_WAITING = DELIVERY.gauge(
     "obscura_acks_waiting",
     "Acks that were taken and are not written yet.",
