@@ -1,9 +1,13 @@
 """Ended sessions stay ended, whatever the lifetimes were when tokens were made and whatever a node's clock says."""
 
+import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
 from uuid import UUID
 
+import aiohttp
 import jwt
 import pytest
 from redis import Redis
@@ -15,6 +19,7 @@ from obscura.store import keyspace
 from tests.conftest import JWT_SECRET, StartNode
 from tests.support.client import Api, User
 from tests.support.logins import access_token_works, refreshed
+from tests.support.node_process import serve
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
@@ -33,6 +38,21 @@ def start_api(start_node: StartNode, connect_api: Callable[[Node], Api]) -> Star
         return connect_api(await start_node(now=lambda: time.time() + ahead_secs, **settings))
 
     return start
+
+
+@pytest.fixture
+async def machine(
+    own_redis: RedisServer, tmp_path: Path, session: aiohttp.ClientSession
+) -> AsyncIterator[Callable[[float], Awaitable[Api]]]:
+    """Starts a node in a process of its own, on a machine whose clock is ahead by so many seconds."""
+    async with AsyncExitStack() as running:
+
+        async def start(ahead_secs: float) -> Api:
+            command = (sys.executable, "-m", "tests.support.wrong_clock", str(ahead_secs), "serve")
+            served = serve(tmp_path, own_redis.url, JWT_SECRET, command=command, access_token_ttl_secs=120)
+            return Api(session, (await running.enter_async_context(served)).api_port)
+
+        yield start
 
 
 def expiry(user: User) -> float:
@@ -161,6 +181,23 @@ async def test_a_session_stays_ended_though_clocks_differ(
         assert (await api.refresh(user.refresh_token)).status == 401
         live = jwt.encode(claims_of(user.token) | {"exp": time.time() + 60, "sid": bystander.id}, JWT_SECRET)
         assert await access_token_works(User(api, user.name, user.device, live, user.refresh_token))
+
+
+@pytest.mark.parametrize(("here_secs", "there_secs"), [(-300, 300), (300, -300)])
+async def test_machines_whose_clocks_differ_agree_on_what_has_ended(
+    machine: Callable[[float], Awaitable[Api]], here_secs: float, there_secs: float
+) -> None:
+    """Nodes in processes whose every look at the time is wrong: what lives works on all, what ended on none."""
+    here, there = await machine(here_secs), await machine(there_secs)
+    user, other = await here.register(pre_keys=1), await there.register(pre_keys=1)
+    for api in (here, there):
+        assert await access_token_works(user.at(api))
+        assert await access_token_works(other.at(api))
+    assert (await user.at(there).logout()).status == 200
+    assert (await other.at(here).logout()).status == 200
+    for api in (here, there, await machine(here_secs)):
+        for ended in (user.at(api), other.at(api)):
+            await eventually(lambda ended=ended: is_refused(ended))  # type: ignore[misc]
 
 
 async def test_a_clock_that_is_set_while_a_node_runs_changes_nothing(

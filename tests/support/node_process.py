@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -64,16 +64,23 @@ class NodeProcess:
 
 @asynccontextmanager
 async def serve(
-    folder: Path, redis_url: str | None, jwt_secret: str | None, *, open_files: int | None = None, **settings: object
+    folder: Path,
+    redis_url: str | None,
+    jwt_secret: str | None,
+    *,
+    command: Sequence[str] = COMMAND,
+    open_files: int | None = None,
+    **settings: object,
 ) -> AsyncIterator[NodeProcess]:
     """Run `obscura serve` until the block ends; keyword arguments are settings, and None is none.
 
     Args:
+        command: It in another way.
         open_files: It may have no more.
     """
     given = {"data_dir": folder, "redis_url": redis_url, "jwt_secret": jwt_secret, **settings}
     process = await asyncio.create_subprocess_exec(
-        *(COMMAND if open_files is None else ("/bin/sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh", *COMMAND)),
+        *(command if open_files is None else ("/bin/sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh", *command)),
         cwd=ROOT,
         env=node_environ(**given),
         stdout=asyncio.subprocess.PIPE,
