@@ -2,8 +2,9 @@
 --
 -- Why a script: of several sessions that take over at once one alone gets further. The others are
 --   over before they could enter the one that wins in the shared list of ended sessions.
--- Returns: when the last access token of the others expires, in ms, or 0 if that is not known of all;
---   nothing if the caller's session is over: then nothing is changed.
+-- Returns: of each of the others when its last access token expires, in ms; 0 if it was gone already;
+--   -1 if it was begun by a version that did not note it. Nothing if the caller's session is over:
+--   then nothing is changed.
 -- Repeatable: yes.
 -- Replicated: yes.
 --
@@ -16,12 +17,10 @@ local kept = KEYS[1] -- hash: the caller's session
 if redis.call('EXISTS', kept) == 0 then
   return false
 end
-local last_ms = 0
-local are_known = true
+local last_ms = {}
 for i = 2, #KEYS do
-  local access_until = tonumber(redis.call('HGET', KEYS[i], 'access_expires_at') or 0)
-  last_ms = math.max(last_ms, access_until)
-  are_known = are_known and access_until > 0
-  redis.call('DEL', KEYS[i])
+  local access_until = redis.call('HGET', KEYS[i], 'access_expires_at')
+  local existed = redis.call('DEL', KEYS[i]) == 1
+  last_ms[i - 1] = existed and tonumber(access_until or -1) or 0
 end
-return are_known and last_ms or 0
+return last_ms

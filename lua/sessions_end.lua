@@ -1,8 +1,8 @@
 -- sessions_end.lua: end one session of an account and tell the nodes that hold its sockets.
 --
 -- Why a script: no session exists that is not listed, for a takeover ends those that are.
--- Returns: when the last of its access tokens expires, in ms; 0 if that is not known, as of a session
---   that is gone already or was begun by a version that did not note it.
+-- Returns: when the last of its access tokens expires, in ms; 0 if there was no such session; -1 if
+--   it was begun by a version that did not note it.
 -- Repeatable: yes.
 -- Replicated: yes.
 --
@@ -17,7 +17,7 @@ local id      = ARGV[1] -- session id
 local publish = ARGV[2] -- PUBLISH, or SPUBLISH on Cluster
 
 local access_until = redis.call('HGET', session, 'access_expires_at')
-redis.call('DEL', session)
+local existed = redis.call('DEL', session) == 1
 redis.call('ZREM', sessions, id)
 redis.call(publish, channel, 'session-ended ' .. id)
-return tonumber(access_until or 0)
+return existed and tonumber(access_until or -1) or 0

@@ -31,6 +31,10 @@ class SharedClock:
     def __call__(self) -> float:
         return self.elapsed() + self._ahead_secs
 
+    def hear_at_least(self, redis_secs: float) -> None:
+        """Redis's time is this or later: its clock was set ahead, perhaps, since it was last heard."""
+        self._ahead_secs = max(self._ahead_secs, redis_secs - self.elapsed())
+
     def hear(self, redis_secs: float, asked_at: float) -> None:
         """Go by what Redis said its time is.
 

@@ -46,6 +46,15 @@ def test_a_slow_answer_proves_little(redis_secs: float, known_secs: float) -> No
     assert clock() == known_secs
 
 
+def test_it_is_never_behind_what_redis_has_said() -> None:
+    """A clock of Redis that was set ahead is followed at once; one that is behind proves nothing so late."""
+    clock = SharedClock(lambda: START, Elapsed())
+    clock.hear_at_least(START - 3600)
+    assert clock() == START
+    clock.hear_at_least(START + 3600)
+    assert clock() == START + 3600
+
+
 def test_it_counts_real_time() -> None:
     """By default it is the machine's time."""
     assert abs(SharedClock()() - time.time()) < 5

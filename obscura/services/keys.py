@@ -158,10 +158,10 @@ class Keys:
         _check_signature(keys.identity, keys.signed)
         # In this order a crash in between ends the other sessions without a takeover, never the reverse.
         others = await self._sessions.others_of(claims)
-        last_token_ms = await self._store.begin_takeover(claims.user_id, claims.session_id, others)
-        if last_token_ms is None:
+        last_tokens_ms = await self._store.begin_takeover(claims.user_id, claims.session_id, others)
+        if last_tokens_ms is None:
             return UploadOutcome.ENDED
-        await self._sessions.mark_ended(others, last_token_ms)
+        await self._sessions.mark_ended(last_tokens_ms)
         outcome = await self._store.takeover(claims.user_id, stored, keys, claims.session_id, others)
         if outcome is UploadOutcome.STORED:
             TAKEOVERS.inc()

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
@@ -164,25 +164,30 @@ class Sessions:
         # today: if a crash keeps it from being removed, the session does not come back when the list forgets it.
         expiries = await self._store.expiries_of(user_id)
         last_ms = max(expiries.get(session_id, 0) for session_id in session_ids)
-        await self._enter(session_ids, self._options.refresh_ttl_ms / 1000, last_ms)
-        tokens_ms = [await self._store.end(user_id, session_id) for session_id in session_ids]
+        # Whoever else has listed a session is ending it, too, or has.
+        await self._enter(session_ids, self._options.refresh_ttl_ms / 1000, last_ms, is_guess=True)
+        last_tokens_ms = {session_id: await self._store.end(user_id, session_id) for session_id in session_ids}
         with suppress(StoreUnavailable):  # listed for longer than needed, they are ended all the same
-            await self.mark_ended(session_ids, max(tokens_ms) if all(tokens_ms) else 0)
+            await self.mark_ended(last_tokens_ms)
 
     async def others_of(self, claims: AccessClaims) -> list[UUID]:
         """The account's sessions beside the caller's own."""
         return [known for known in await self._store.ids_of(claims.user_id) if known != claims.session_id]
 
-    async def mark_ended(self, session_ids: Sequence[UUID], last_token_ms: int) -> None:
+    async def mark_ended(self, last_tokens_ms: Mapping[UUID, int]) -> None:
         """Have every node refuse the access tokens of these sessions, until the last has expired.
 
         Args:
-            last_token_ms: When that will be, as far as it was noted; 0 if that is not known of all.
+            last_tokens_ms: When that will be for each, as `SessionStore.end` has said.
         """
         life_secs = self._options.access_ttl_secs
-        await self._enter(
-            session_ids, life_secs if last_token_ms else max(life_secs, _UNKNOWN_LIFE_SECS), last_token_ms
-        )
+        known = [session_id for session_id, ms in last_tokens_ms.items() if ms > 0]
+        await self._enter(known, life_secs, max(last_tokens_ms.values(), default=0))
+        life_secs = max(life_secs, _UNKNOWN_LIFE_SECS)
+        await self._enter([session_id for session_id, ms in last_tokens_ms.items() if ms < 0], life_secs, 0)
+        # Whoever removed these has entered them, unless it died before.
+        gone = [session_id for session_id, ms in last_tokens_ms.items() if ms == 0]
+        await self._enter(gone, life_secs, 0, is_guess=True)
 
     async def reload_ended(self) -> None:
         """Read the shared list: at the start, and after a gap in the events. May be repeated."""
@@ -193,9 +198,11 @@ class Sessions:
         """Give up on exchanges that could not be undone so far. Safe to repeat."""
         await self._uncertain_rotations.stop()
 
-    async def _enter(self, session_ids: Sequence[UUID], life_secs: float, last_ms: int) -> None:
+    async def _enter(
+        self, session_ids: Sequence[UUID], life_secs: float, last_ms: int, *, is_guess: bool = False
+    ) -> None:
         if session_ids:
-            listed_for = ListedFor(math.ceil(life_secs), math.ceil(last_ms / 1000), SKEW_ALLOWANCE_SECS)
+            listed_for = ListedFor(math.ceil(life_secs), math.ceil(last_ms / 1000), SKEW_ALLOWANCE_SECS, is_guess)
             asked_at = self._clock.elapsed()
             self._learn(await self._store.mark_ended(session_ids, listed_for), asked_at)
 
@@ -230,6 +237,7 @@ class Sessions:
         return successor(presented, self._options.retry_key)
 
     def _issue(self, refresh: RefreshToken, issued_ms: int) -> Tokens:
+        self._clock.hear_at_least(issued_ms / 1000)
         # By the very time that Redis noted, so that no token outlives what the session says of it.
         issued = self._tokens.issue(refresh.user_id, refresh.session_id, issued_ms / 1000)
         return Tokens(issued.token, refresh.text, issued.expires_at)

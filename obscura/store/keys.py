@@ -121,16 +121,16 @@ class KeyStore:
         )
         return UploadOutcome(reply)
 
-    async def begin_takeover(self, user_id: UUID, kept: UUID, others: Sequence[UUID]) -> int | None:
+    async def begin_takeover(self, user_id: UUID, kept: UUID, others: Sequence[UUID]) -> dict[UUID, int] | None:
         """End ``others``, before they are entered in the list of ended sessions and `takeover` is called.
 
-        Of several sessions that begin at once only one gets on: it is told when the last access
-        token of the others expires, in ms, or 0 if that is not known of all. None: the session
-        ``kept`` is over itself, so it may end no other. Safe to repeat.
+        Of several sessions that begin at once only one gets on: it is told of each of the others
+        when its last access token expires, as by `SessionStore.end`. None: the session ``kept``
+        is over itself, so it may end no other. Safe to repeat.
         """
         keys = [keyspace.session(user_id, session_id) for session_id in (kept, *others)]
-        reply: int | None = await self._scripts.run("keys_takeover_begin", keys)
-        return reply
+        reply: list[int] | None = await self._scripts.run("keys_takeover_begin", keys)
+        return None if reply is None else dict(zip(others, reply, strict=True))
 
     async def takeover(
         self, address_id: UUID, expected: str, keys: DeviceKeys, kept: UUID, ended: Sequence[UUID]

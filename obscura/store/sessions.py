@@ -57,11 +57,13 @@ class ListedFor:
         life_secs: From now on at least.
         last_secs: And until this unix second at least.
         spare_secs: And then a little longer.
+        is_guess: A session that is listed already stays as it is: whoever entered it knew better.
     """
 
     life_secs: int
     last_secs: int
     spare_secs: int
+    is_guess: bool = False
 
 
 class SessionStore:
@@ -111,17 +113,18 @@ class SessionStore:
         return _with_scores(reply)
 
     async def mark_ended(self, session_ids: Sequence[UUID], listed_for: ListedFor) -> EndedList:
-        """Enter sessions in the shared list, be they in it already or not; returns these entries. Safe to repeat."""
+        """Enter sessions in the shared list; returns their entries. Safe to repeat."""
         ended = keyspace.ENDED_SESSIONS
         args: list[Argument] = [listed_for.life_secs, listed_for.last_secs, listed_for.spare_secs]
-        args += [self._commands.publish, *(str(session_id) for session_id in session_ids)]
-        until_secs, now_ms = await self._scripts.run("sessions_mark_ended", keys=[ended, ended], args=args)
-        return EndedList(now_ms, dict.fromkeys(session_ids, until_secs))
+        args += [int(listed_for.is_guess), self._commands.publish, *(str(session_id) for session_id in session_ids)]
+        now_ms, reply = await self._scripts.run("sessions_mark_ended", keys=[ended, ended], args=args)
+        return EndedList(now_ms, _with_scores(reply))
 
     async def end(self, user_id: UUID, session_id: UUID) -> int:
         """Remove a session after `mark_ended`; that there is none is fine. Safe to repeat.
 
-        Returns when the last of its access tokens expires, in ms; 0 if that is not known.
+        Returns when the last of its access tokens expires, in ms; 0 if there was no such
+        session; -1 if it was begun by a version that did not note it.
         """
         reply: int = await self._scripts.run(
             "sessions_end",

@@ -109,12 +109,15 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def mark_ended(scripts: ScriptRunner, key: str, life_secs: int, *session_ids: str, last_secs: int = 0) -> int:
-    """List sessions, and return until which second; a spare second is in it."""
-    args = [life_secs, last_secs, 1, "PUBLISH", *session_ids]
-    until_secs, redis_ms = scripts.run("sessions_mark_ended", [key, key], args)
+def mark_ended(
+    scripts: ScriptRunner, key: str, life_secs: int, *session_ids: str, last_secs: int = 0, is_guess: bool = False
+) -> int:
+    """List sessions, and return until which second the last is; a spare second is in it."""
+    args = [life_secs, last_secs, 1, int(is_guess), "PUBLISH", *session_ids]
+    redis_ms, entries = scripts.run("sessions_mark_ended", [key, key], args)
     assert abs(redis_ms - now_ms()) < 60_000
-    return int(until_secs)
+    assert entries[::2] == [session_id.encode() for session_id in session_ids]
+    return int(entries[-1])
 
 
 def test_create_lists_the_session(scripts: ScriptRunner, login: Login) -> None:
@@ -288,6 +291,7 @@ def test_a_session_of_the_version_before_notes_nothing(login: Login) -> None:
     assert abs(issued_ms - now_ms()) < 60_000
     assert login.exchange("first", "second")[0] == b"retried"
     assert login.access_until_ms is None
+    assert login.end() == -1
     assert login.end() == 0
 
 
@@ -315,6 +319,21 @@ def test_mark_ended_gives_a_listed_session_the_new_time(scripts: ScriptRunner) -
     for life_secs in (60, 120, 90):
         assert scripts.redis.zscore(key, "one") != (latest := mark_ended(scripts, key, life_secs, "one"))
         assert scripts.redis.zscore(key, "one") == latest
+
+
+def test_a_guess_changes_nothing_that_is_listed(
+    scripts: ScriptRunner, heard: Callable[[str], Callable[[], Any]]
+) -> None:
+    """Sooner or later: only what is not listed is entered and announced; the answer tells what is in the list."""
+    key = f"test:{uuid4()}"
+    until_secs = mark_ended(scripts, key, 60, "one")
+    following = heard(key)
+    for life_secs in (5, 5000):
+        assert mark_ended(scripts, key, life_secs, "one", is_guess=True) == until_secs
+    later_secs = mark_ended(scripts, key, 5000, "one", "two", is_guess=True)
+    assert later_secs > until_secs
+    assert scripts.redis.zrange(key, 0, -1, withscores=True) == [(b"one", until_secs), (b"two", later_secs)]
+    assert following() == f"{later_secs} two".encode()
 
 
 @pytest.mark.parametrize("later_by_secs", [-100, 100])

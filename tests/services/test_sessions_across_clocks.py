@@ -1,5 +1,6 @@
 """Ended sessions stay ended, whatever the lifetimes were when tokens were made and whatever a node's clock says."""
 
+import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -28,6 +29,7 @@ DAY_SECS = 86_400
 SLACK_SECS = 10  # of a slow machine
 
 StartApi = Callable[..., Awaitable[Api]]
+Connect = Callable[[Node], Api]
 
 
 @pytest.fixture
@@ -104,6 +106,23 @@ async def test_a_logout_cut_short_counts_with_the_life_that_the_session_was_give
         assert (await user.logout()).status >= 500
         redis.acl_setuser("default", enabled=True, commands=["+del"])
         assert listed_secs(redis, user) > 30 * DAY_SECS
+
+
+async def test_two_logouts_at_once_list_a_session_for_no_longer(start_api: StartApi, redis: "Redis") -> None:
+    """Whichever comes second knows nothing of its tokens, and leaves the entry to the first: lists stay short."""
+    here, there = await start_api(), await start_api()
+    for _ in range(20):
+        user = await here.register(pre_keys=1)
+        answers = await asyncio.gather(user.logout(), user.at(there).logout())
+        assert 200 in [answer.status for answer in answers]
+        assert abs(listed_secs(redis, user) - 900 - ALLOWANCE_SECS) < SLACK_SECS
+
+
+async def test_a_clock_of_redis_that_is_set_ahead_is_followed_at_once(node: Node, connect_api: Connect) -> None:
+    """A login after it is good, though the node has not looked at that clock since: here it was an hour behind."""
+    api, clock = connect_api(node), node._clock
+    clock.hear(clock() - 3600, clock.elapsed())
+    assert await access_token_works(await api.register(pre_keys=1))
 
 
 # Sessions and tokens of the version before, which notes no expiry and goes by each node's own clock.
