@@ -39,7 +39,7 @@ def load_or_create_jwt_secret(data_dir: Path) -> str:
     path = data_dir / "jwt_secret"
     try:
         if not path.exists():
-            _write_durably(path, secrets.token_urlsafe(_JWT_SECRET_BYTES) + "\n")
+            write_durably(path, secrets.token_urlsafe(_JWT_SECRET_BYTES) + "\n")
         secret = path.read_text("ascii", errors="replace")
     except OSError as error:
         raise StartupError(f"{path} cannot be used: {error.strerror}") from error
@@ -48,7 +48,7 @@ def load_or_create_jwt_secret(data_dir: Path) -> str:
     return secret.strip()
 
 
-def _write_durably(path: Path, text: str) -> None:
+def write_durably(path: Path, text: str) -> None:
     """Write a private file so that even a power cut leaves all of it or nothing."""
     draft = path.with_name(f"{path.name}.draft")
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:

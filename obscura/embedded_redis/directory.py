@@ -82,12 +82,28 @@ class RedisDirectory:
         """Write the configuration; refuse a redis-server that cannot read the data.
 
         Raises:
-            StartupError: The data is of a later version.
+            StartupError: The data is of a later version, or its parts do not fit.
         """
         if binary.version < _MULTI_PART_FILE_VERSION and (self.path / "appendonlydir").exists():
             # It would start empty beside the data it cannot read.
             raise StartupError(f"{self.path} was written by redis-server 7 or later, and {binary.path} is older")
+        self._refuse_what_does_not_fit()
         (self.path / "redis.conf").write_text(CONFIG)
+
+    def _refuse_what_does_not_fit(self) -> None:
+        """Refuse what redis-server 7 would pass over without a word, and come up empty or with a part."""
+        folder = self.path / "appendonlydir"
+        manifest = folder / "appendonly.aof.manifest"
+        has_manifest = manifest.is_file() and manifest.stat().st_size > 0
+        parts = [path for path in folder.glob("appendonly.aof.*") if path.suffix != ".manifest"]
+        if any(path.stat().st_size for path in parts) and not has_manifest:
+            raise StartupError(f"{folder} has an append-only file and lacks {manifest.name}, which lists its parts")
+        single = self.path / "appendonly.aof"
+        if has_manifest and single.is_file() and single.stat().st_size:
+            raise StartupError(
+                f"{self.path} has two append-only files, {single.name} and {folder.name}: "
+                "move away the one that is not to be used"
+            )
 
     def lock_for_redis(self) -> bool:
         """Take the lock of redis-server; False if one still has it."""

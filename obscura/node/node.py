@@ -29,6 +29,7 @@ from obscura.redis_client.health_monitor import RedisHealthMonitor
 from obscura.redis_client.pubsub import Callbacks
 from obscura.settings.model import Settings
 from obscura.store import keyspace
+from obscura.store.data_marks import DataMarks
 from obscura.store.events import EventDecoder
 
 log = logging.getLogger(__name__)
@@ -140,9 +141,11 @@ class Node:
             settings.redis_wait_replicas,
             partial(keyspace.probe, self._id),
             Callbacks(events.on_message, events.on_gap),
+            keyspace.DATA_MARKS,
         )
         self._running.push_async_callback(redis.stop)
         await redis.start({keyspace.ENDED_SESSIONS})
+        redis.data_mark.remember(await DataMarks(redis.commands, redis.scripts).make())
         monitor = RedisHealthMonitor(lambda: redis.commands.masters, now=self._now, clock=self._clock)
         self._running.push_async_callback(monitor.stop)
         await monitor.start()

@@ -1,7 +1,7 @@
 """Everything a node has open towards Redis: started, watched and stopped as one."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from obscura.observability.metrics.redis import REDIS_CONNECTED, REDIS_REQUIREME
 from obscura.redis_client.cluster import Cluster
 from obscura.redis_client.cluster_subscriber import ClusterSubscriber
 from obscura.redis_client.commands import CommandExecutor, Standalone
+from obscura.redis_client.data_mark import RememberedMark
 from obscura.redis_client.endpoints import ClusterEndpoints, StaticEndpoint
 from obscura.redis_client.pubsub import Callbacks, ProbeChannel
 from obscura.redis_client.requirements import Needs
@@ -48,24 +49,35 @@ class RedisClient:
         replicas: So many must have a copy of what may not be lost; 0 for no wait.
         probe_channel: Names the channels on which this node, and no other, sends itself probes.
         callbacks: Who is told of events and gaps.
+        marks: Keys of the mark of the data: the first, or all of a Cluster.
+
+    Attributes:
+        data_mark: What remembers the mark, once it is told; without it other data will not do.
     """
 
     def __init__(
-        self, url: str, client_name: str, replicas: int, probe_channel: ProbeChannel, callbacks: Callbacks
+        self,
+        url: str,
+        client_name: str,
+        replicas: int,
+        probe_channel: ProbeChannel,
+        callbacks: Callbacks,
+        marks: Sequence[str] = (),
     ) -> None:
         self.commands: CommandExecutor
         self.events: EventSubscriber
         self._sentinel: SentinelEndpoint | None = None
         self._master_watch: asyncio.Task[None] | None = None
         needs = Needs(replicas, _is_cluster(url))
+        self.data_mark = RememberedMark(marks if needs.is_cluster else marks[:1])
         if needs.is_cluster:
-            cluster = Cluster(ClusterEndpoints(url, client_name), replicas, lambda: Vetting(needs))
+            cluster = Cluster(ClusterEndpoints(url, client_name), replicas, lambda: Vetting(needs, self.data_mark))
             self.commands = cluster
             self.events = ClusterSubscriber(cluster, probe_channel, callbacks)
         else:
             endpoint = _endpoint_of(url, client_name)
             self._sentinel = endpoint if isinstance(endpoint, SentinelEndpoint) else None
-            self.commands = Standalone(endpoint, replicas, Vetting(needs))
+            self.commands = Standalone(endpoint, replicas, Vetting(needs, self.data_mark))
             self.events = Subscriber(endpoint, self.commands.call, probe_channel, callbacks)
         self.scripts = Scripts(self.commands)
         for requirement in REDIS_REQUIREMENTS:

@@ -135,15 +135,19 @@ class Subscriber:
         self._transport = transport
         self._probe_channel = self._name_probe_channel()
         channels = sorted(self._channels)
+        await self._subscribe_step([self._probe_channel])
+        for first in range(0, len(channels), _CHANNELS_PER_STEP):
+            # Those unsubscribed meanwhile are left out: nobody would unsubscribe from them again.
+            wanted = [name for name in channels[first : first + _CHANNELS_PER_STEP] if name in self._channels]
+            if wanted:
+                with suppress(WrongMaster):  # `on_dropped` was told of each that is not
+                    await self._subscribe_step(wanted)
+
+    async def _subscribe_step(self, channels: list[str]) -> None:
+        # Each step has the time of a reply: over a slow network several take longer than one.
         try:
             async with asyncio.timeout(REPLY_TIMEOUT_SECS + len(channels) / _CHANNELS_PER_SEC):
-                await self._send_subscribe([self._probe_channel])
-                for first in range(0, len(channels), _CHANNELS_PER_STEP):
-                    # Those unsubscribed meanwhile are left out: nobody would unsubscribe from them again.
-                    wanted = [name for name in channels[first : first + _CHANNELS_PER_STEP] if name in self._channels]
-                    if wanted:
-                        with suppress(WrongMaster):  # `on_dropped` was told of each that is not
-                            await self._send_subscribe(wanted)
+                await self._send_subscribe(channels)
         except TimeoutError as error:
             raise StoreUnavailable("no confirmation of the subscriptions") from error
 

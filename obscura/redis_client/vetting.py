@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from obscura.errors import UnfitRedis
+from obscura.redis_client.data_mark import RememberedMark
 from obscura.redis_client.requirements import Needs, findings_of, parse_info
 from obscura.redis_client.transport import Argument
 
@@ -27,10 +28,10 @@ class Vetting:
         on_unfit: Called whenever it must not be used; closes a connection to it.
     """
 
-    questions: Sequence[tuple[Argument, ...]] = (("INFO",),)
-
-    def __init__(self, needs: Needs) -> None:
+    def __init__(self, needs: Needs, mark: RememberedMark) -> None:
         self._needs = needs
+        self._mark = mark
+        self.questions: Sequence[tuple[Argument, ...]] = (("INFO",), *mark.questions)
         self.unmet: frozenset[str] = frozenset()
         self.on_unfit: list[Callable[[], None]] = []
 
@@ -41,7 +42,7 @@ class Vetting:
             UnfitRedis: It must not be used. All connections to it were closed.
             Exception: That it answered in place of a reply.
         """
-        info, *_ = replies
+        info, *marks = replies
         if isinstance(info, Exception):
             raise info
         findings = findings_of(parse_info(info), self._needs)
@@ -52,6 +53,12 @@ class Vetting:
                 raise UnfitRedis(finding.sentence)
             if finding.requirement not in known:
                 log.warning(finding.sentence)
+        try:
+            self._mark.check(marks)
+        except UnfitRedis:
+            self.unmet |= {"data"}
+            self._close_all()
+            raise
 
     def _close_all(self) -> None:
         for close in self.on_unfit:

@@ -29,6 +29,7 @@ class Life(Enum):
     EXPIRES = "Redis, by its time to live"
     EMPTIED = "the removal of its last entry; each is removed by itself"
     CHANNEL = "nothing: a channel is no key"
+    KEPT = "nothing: it lives as long as the data"
 
 
 @dataclass(frozen=True, slots=True)

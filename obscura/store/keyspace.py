@@ -168,6 +168,12 @@ ATTACHMENT_JANITOR_DONE = KINDS.one(
 )
 
 
+@KINDS.many("hash", "id of this relay's data; generation, how often its own Redis was started", "for ever", Life.KEPT)
+def data_mark(number: int) -> str:
+    """Without a Cluster there is number 0; of a Cluster every master has some of `DATA_MARKS`."""
+    return f"obscura:data:{number}"
+
+
 @KINDS.many(
     "stream", "nothing: it is written and removed in one step, to see whether that is possible", "no time at all"
 )
@@ -192,6 +198,7 @@ def probe(node_id: str, number: int | None = None) -> str:
     return f"obscura:node:{node_id}:probe" if number is None else f"obscura:node:{node_id}:probe:{number}"
 
 
+DATA_MARKS = tuple(data_mark(number) for number in range(64))
 ALL_USERNAMES = username("*")  # a pattern
 ALL_INBOXES = inbox("*")  # a pattern
 ALL_PROBES = f"{probe('*')}*"  # a pattern

@@ -7,6 +7,7 @@ import pytest
 from obscura.embedded_redis.binary import RedisBinary
 from obscura.embedded_redis.directory import CONFIG, RedisDirectory
 from obscura.errors import StartupError
+from tests.embedded_redis.programs import put
 
 
 def test_a_directory_is_claimed_by_one(tmp_path: Path) -> None:
@@ -43,3 +44,22 @@ def test_the_last_line_of_the_log_is_the_reason(tmp_path: Path) -> None:
     with directory.log.open("a") as log:
         log.write("7:M 28 Nov 2026 10:00:00.123 # Bad file format\n\n")
     assert directory.last_log_line(len(earlier)) == f"Bad file format (see {tmp_path}/redis.log)"
+
+
+@pytest.mark.parametrize("content", [None, ""])
+def test_parts_without_their_list_are_refused(tmp_path: Path, content: str | None) -> None:
+    """redis-server 7 would come up empty beside a full append-only file."""
+    put(tmp_path / "appendonlydir" / "appendonly.aof.1.incr.aof", "full")
+    if content is not None:
+        put(tmp_path / "appendonlydir" / "appendonly.aof.manifest", content)
+    with pytest.raises(StartupError, match=r"has an append-only file and lacks appendonly\.aof\.manifest"):
+        RedisDirectory(tmp_path).prepare_for(RedisBinary("new", (7, 0)))
+
+
+def test_two_append_only_files_are_refused(tmp_path: Path) -> None:
+    """redis-server 7 would pass over the one of 6.2; alone it takes that over."""
+    put(tmp_path / "appendonly.aof", "full")
+    RedisDirectory(tmp_path).prepare_for(RedisBinary("new", (7, 0)))
+    put(tmp_path / "appendonlydir" / "appendonly.aof.manifest", "file appendonly.aof.1.incr.aof seq 1 type i\n")
+    with pytest.raises(StartupError, match="has two append-only files"):
+        RedisDirectory(tmp_path).prepare_for(RedisBinary("new", (7, 0)))

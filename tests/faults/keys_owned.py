@@ -11,7 +11,7 @@ from obscura.store import keyspace
 from obscura.store.key_kinds import KeyKind, Life
 
 _UUID = r"[0-9a-f-]{36}"
-_OTHER_WORDS = {"<key>": ".*", "<tier>": r"\w+", "<digest>": "[0-9a-f]{64}", "<name>": "(.*)"}
+_OTHER_WORDS = {"<key>": ".*", "<number>": r"\d+", "<tier>": r"\w+", "<digest>": "[0-9a-f]{64}", "<name>": "(.*)"}
 
 
 def _pattern(*kinds: KeyKind) -> re.Pattern[str]:
@@ -29,6 +29,7 @@ _ACCOUNT = _pattern(*(kind for kind in _LASTING if kind.make is keyspace.account
 _NAME = _pattern(*(kind for kind in _LASTING if kind.make is keyspace.username))
 _OF_AN_ACCOUNT = [_pattern(kind) for kind in _LASTING if kind.make not in {keyspace.account, keyspace.username}]
 _SHARED = {kind.name for kind in _KEYS if kind.life is Life.EMPTIED}
+_KEPT = _pattern(*(kind for kind in _KEYS if kind.life is Life.KEPT))
 _BATCH = 1000
 _CLOCKS_SECS = 120  # an entry of a shared list may be this late
 
@@ -64,6 +65,8 @@ def _keys(client: "Redis") -> Iterator[tuple[str, int | None]]:
 
 
 def _has_owner(key: str, accounts: set[str], names: set[Any]) -> bool:
+    if _KEPT.fullmatch(key):
+        return True
     if _MORTAL.fullmatch(key):
         return False
     if match := next(filter(None, (pattern.fullmatch(key) for pattern in _OF_AN_ACCOUNT)), None):

@@ -15,7 +15,15 @@ MAX_ARGUMENTS = 8
 
 # Counts, reads, acks, leases, looks at Redis and clean-up. All other scripts write what may not be lost.
 NOT_REPLICATED = (
-    *("accounts_rehash", "usernames_release", "attachments_claim", "leases_*", "rate_limit_*", "health_probe"),
+    *(
+        "accounts_rehash",
+        "usernames_release",
+        "attachments_claim",
+        "leases_*",
+        "rate_limit_*",
+        "health_probe",
+        "data_mark",
+    ),
     *("attachments_spend", "attachments_unspend", "attachments_reserve", "attachments_settle"),
     *("accounts_rehash", "usernames_release", "attachments_claim", "leases_*", "rate_limit_*"),
     *("messages_ack", "messages_expire", "messages_survey", "messages_read", "messages_move_expiry"),

@@ -9,6 +9,7 @@ from obscura.embedded_redis import binary as redis_binary
 from obscura.errors import StartupError, UnfitRedis
 from obscura.redis_client.client import RedisClient
 from obscura.redis_client.commands import Standalone
+from obscura.redis_client.data_mark import RememberedMark
 from obscura.redis_client.endpoints import StaticEndpoint
 from obscura.redis_client.pubsub import Callbacks
 from obscura.redis_client.requirements import Needs, check_info
@@ -31,7 +32,7 @@ def bare_redis() -> Iterator[RedisServer]:
 
 
 async def connect(server: RedisServer) -> Standalone:
-    connection = Standalone(StaticEndpoint(server.url, "obscura:test"), vetting=Vetting(Needs()))
+    connection = Standalone(StaticEndpoint(server.url, "obscura:test"), vetting=Vetting(Needs(), RememberedMark(())))
     await connection.start()
     return connection
 

@@ -245,3 +245,18 @@ async def test_a_stop_leaves_nothing_behind(redis_server: RedisServer, reconnect
         await node.stop()
         await eventually(lambda: not proxy.connections)
     assert asyncio.all_tasks() == tasks_before
+
+
+async def test_events_come_back_over_a_network_as_slow_as_commands_bear(
+    make_node: MakeNode, redis_server: RedisServer
+) -> None:
+    """A round trip of 0.8 s: each step of subscribing again has the time of a reply, for hundreds of channels too."""
+    channels = [f"obscura:test:{uuid4()}:{number}" for number in range(1200)]
+    async with Proxy(redis_server.path) as proxy:
+        node = await make_node(proxy.redis_url).start(*channels)
+        proxy.delay_secs = 0.4
+        proxy.reset()
+        await eventually(lambda: node.commands.is_connected and node.gaps == 1)
+        await node.publish(channels[-1], b"heard")
+        await eventually(lambda: (channels[-1], b"heard") in node.heard)
+        await node.stop()

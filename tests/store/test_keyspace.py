@@ -41,7 +41,7 @@ IS_KEY = re.compile(r"obscura:(?! )")  # not the name of the command before a se
 def _names() -> Iterator[tuple[str, str]]:
     """Every key and channel that the module can make, by the function or constant it comes from."""
     for name, value in vars(keyspace).items():
-        if name.lower() in {"client_name", "health"}:  # of connections; and below
+        if name.lower() in {"client_name", "health", "data_mark"}:  # of connections; and below
             continue
         if isinstance(value, str) and name.isupper():
             yield name, value
@@ -49,7 +49,12 @@ def _names() -> Iterator[tuple[str, str]]:
             yield name, value(*(EXAMPLES.get(argument, USER) for argument in inspect.signature(value).parameters))
 
 
-NAMES = (*_names(), ("probe", keyspace.probe("node-1", 4711)), ("health", keyspace.health(4711)))
+NAMES = (
+    *_names(),
+    ("probe", keyspace.probe("node-1", 4711)),
+    ("health", keyspace.health(4711)),
+    ("data_mark", keyspace.data_mark(4711)),
+)
 ROWS = {kind.name: kind for kind in keyspace.KINDS.rows}
 
 
