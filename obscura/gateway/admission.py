@@ -123,10 +123,11 @@ class Admission:
 
         Those that are closing do not count: their closing handshake takes two seconds at the most.
         """
-        if newest.is_closing:  # it was one too many itself, of several that came at once
+        listed = self._hub.listeners_of(newest.address_id)
+        # One that is closing was one too many itself, of several that came at once.
+        if len(listed) <= self._limits.per_account or newest.is_closing:
             return
-        others = [other for other in self._hub.listeners_of(newest.address_id) if not other.is_closing]
-        others.remove(newest)
+        others = [other for other in listed if other is not newest and not other.is_closing]
         others.sort(key=lambda other: other.heard_at)
         for other in others[: max(0, len(others) + 1 - self._limits.per_account)]:
             other.close(NEWER_SOCKET)
