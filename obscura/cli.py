@@ -18,6 +18,7 @@ from obscura.inspect.command import inspect
 from obscura.node.node import Node
 from obscura.observability.logs import set_up_logging
 from obscura.observability.standard_streams import open_standard_descriptors, unblocked_output
+from obscura.observability.terminal import discard_output, escape_what_terminals_lack, print_error
 from obscura.processes.supervisor import Supervisor
 from obscura.runtime import (
     ignore_other_signals,
@@ -45,16 +46,35 @@ usage: obscura serve [--config FILE] [--SETTING VALUE ...]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv``, or with the process's own arguments, and return the exit code."""
     open_standard_descriptors()
-    match list(sys.argv[1:] if argv is None else argv):
-        case ["serve", *flags] if {"-h", "--help"}.isdisjoint(flags):
-            with unblocked_output():
-                return _serve(flags)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["serve"] and {"-h", "--help"}.isdisjoint(words):
+        with unblocked_output():
+            return _serve(words[1:])
+    escape_what_terminals_lack()
+    try:
+        exit_code = _answer(words)
+        print(end="", flush=True)
+    except OSError as error:
+        discard_output()
+        if not isinstance(error, BrokenPipeError):  # whoever has read enough need not be told
+            print_error(f"{error.filename or 'the output'}: {error.strerror or error}")
+        return 1
+    return exit_code
+
+
+def _answer(words: Sequence[str]) -> int:
+    """Run a command that prints something and ends.
+
+    Raises:
+        OSError: It cannot be printed.
+    """
+    match words:
         case ["serve", *_]:
             print(serve_help(shutil.get_terminal_size().columns))
-        case ["inspect", *words]:
-            return inspect(words, os.environ)
-        case ["bench", *words]:
-            return bench(words)
+        case ["inspect", *rest]:
+            return inspect(rest, os.environ)
+        case ["bench", *rest]:
+            return bench(rest)
         case ["--version"]:
             print(f"obscura {version('obscura')}")
         case ["-h" | "--help"]:
@@ -73,10 +93,10 @@ def _serve(flags: Sequence[str]) -> int:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(_run(settings))
     except StartupError as error:
-        print(f"obscura: {error}", file=sys.stderr)
+        print_error(str(error))
         return 1
     except asyncio.CancelledError:
-        print("obscura: stopped by force", file=sys.stderr)
+        print_error("stopped by force")
         return 1
     return 0
 

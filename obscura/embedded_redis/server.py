@@ -8,7 +8,6 @@ socket and ends it the clean way. With a full disk it is kept running, without w
 import asyncio
 import logging
 import os
-import shlex
 import sys
 from contextlib import closing, suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from obscura.embedded_redis.directory import RedisDirectory
 from obscura.embedded_redis.watch import SilenceWatch
 from obscura.errors import StartupError
 from obscura.observability.metrics.redis import EMBEDDED_RESTARTS
+from obscura.observability.terminal import shell_word
 from obscura.tasks import Backoff, end_tasks
 
 _READY_DEADLINE_SECS = 15.0  # without a sign of life; loading a long file is one
@@ -74,12 +74,12 @@ class EmbeddedRedis:
     @property
     def url(self) -> str:
         """Where the child listens, as a Redis URL."""
-        return f"unix://{quote(str(self._directory.socket))}"
+        return f"unix://{quote(bytes(self._directory.socket))}"
 
     @property
     def cli_line(self) -> str:
         """The command with which an operator looks inside."""
-        return f"redis-cli -s {shlex.quote(str(self._directory.socket))}"
+        return f"redis-cli -s {shell_word(self._directory.socket)}"
 
     @property
     def pid(self) -> int | None:

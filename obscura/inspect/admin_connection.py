@@ -58,7 +58,7 @@ class AdminConnection:
             username = await self._accounts.username_of(user_id)
             if username is not None:
                 return AccountRef(user_id, username, exists=True)
-        elif by != "id":
+        elif by != "id" and _is_text(user):
             claim = await self._accounts.claim_on(user)
             if claim is not None:
                 return AccountRef(claim.user_id, user, await self._accounts.exists(claim.user_id))
@@ -106,6 +106,15 @@ def _parse_id(text: str) -> UUID | None:
     except ValueError:
         return None
     return user_id if str(user_id) == text.lower() else None
+
+
+def _is_text(word: str) -> bool:
+    """Whether a word of the command line is UTF-8, as every username is."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unknown(user: str) -> NotFound:

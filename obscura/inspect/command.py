@@ -14,6 +14,7 @@ from uuid import UUID
 from obscura.errors import ObscuraError
 from obscura.inspect.admin_connection import AccountRef, AdminConnection, By, open_admin_connection
 from obscura.inspect.report import Answer, as_json, as_table
+from obscura.observability.terminal import escape, print_error
 from obscura.settings.loading import load
 from obscura.settings.model import Settings
 
@@ -86,7 +87,7 @@ def inspect(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             _confirm(request.command, asyncio.run(_find_account(settings, request)))
         answer = asyncio.run(_ask(settings, request))
     except (ObscuraError, KeyboardInterrupt) as error:
-        print(f"obscura: {error or 'stopped'}", file=sys.stderr)
+        print_error(str(error) or "stopped")
         return 1
     print(as_json(answer) if request.json else as_table(answer))
     return 0
@@ -109,15 +110,15 @@ def _parse(argv: Sequence[str]) -> _Request | None:
 
 
 def _confirm(command: str, account: AccountRef) -> None:
-    """Have the operator type the user's name, or their id; outside the event loop, so that Ctrl-C works.
+    """Have the operator type the user's name as it is shown, or their id; outside the event loop, so that Ctrl-C works.
 
     Raises:
         ObscuraError: Something else was typed.
     """
-    expected = account.username or str(account.user_id)
+    expected = escape(account.username or str(account.user_id))
     print(f"{_CONFIRMED_COMMANDS[command]}: {expected} ({account.user_id})", file=sys.stderr)
     print("Type the name to go on: ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().rstrip("\n") != expected:
+    if escape(sys.stdin.readline().rstrip("\n")) != expected:
         raise ObscuraError("nothing was changed")
 
 

@@ -11,6 +11,8 @@ from datetime import datetime
 from typing import Any, ClassVar, Protocol
 from uuid import UUID
 
+from obscura.observability.terminal import escape
+
 
 class Record(Protocol):
     """A dataclass."""
@@ -64,8 +66,7 @@ def _format_value(name: str, value: Any) -> str:
         return _format_size(value)
     if name.endswith("_secs"):
         return _format_duration(value)
-    text = str(value)
-    return text if text.isprintable() else text.encode("unicode_escape").decode()  # a name is not to steer a terminal
+    return escape(str(value))
 
 
 def _format_size(count: float) -> str:

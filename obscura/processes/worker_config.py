@@ -5,10 +5,9 @@ has room: a client can be refused a little before the node's limit, and never co
 beyond it. Exact counts would cost each request a word with another process.
 """
 
+import json  # unlike orjson it takes names of files that are not UTF-8
 from dataclasses import dataclass
 from typing import Self
-
-import orjson
 
 from obscura.settings.division import part_of
 from obscura.settings.model import SETTINGS, Settings
@@ -29,11 +28,11 @@ class WorkerConfig:
     def to_json(self) -> bytes:
         """One line, secrets included. What has its default is left out, so that the worker knows it as that."""
         given = self.node_settings.model_dump(mode="json", exclude_unset=True)
-        return orjson.dumps({"number": self.number, "settings": given})
+        return json.dumps({"number": self.number, "settings": given}).encode()
 
     @classmethod
     def from_json(cls, line: bytes) -> Self:
-        values = orjson.loads(line)
+        values = json.loads(line)
         return cls(values["number"], Settings.model_validate(values["settings"]))
 
     @property

@@ -6,13 +6,14 @@ ever opened. It takes as long to import as a good part of all else, and 11 MB, s
 without options and without TLS is read here.
 """
 
+import os
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, unquote, unquote_to_bytes, urlsplit
 
 from obscura.errors import StartupError
 from obscura.redis_client.transport import Argument
@@ -70,7 +71,7 @@ def read_url(url: str, client_name: str) -> ConnectOptions:
 
 
 def _plain_options(parts: SplitResult, client_name: str) -> ConnectOptions:
-    path = unquote(parts.path)
+    path = os.fsdecode(unquote_to_bytes(parts.path))  # of a file's name any bytes may be part
     login = unquote(parts.username or ""), unquote(parts.password or "")
     if parts.scheme == "unix":
         return ConnectOptions(_handshake(*login, client_name, 0), path)

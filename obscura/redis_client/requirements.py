@@ -56,7 +56,7 @@ def check_info(info: Mapping[str, str]) -> None:
 
 def parse_info(reply: bytes) -> dict[str, str]:
     """The fields of an INFO reply."""
-    lines = (line.partition(":") for line in reply.decode().splitlines())
+    lines = (line.partition(":") for line in reply.decode(errors="replace").splitlines())
     return {name: value for name, separator, value in lines if separator}
 
 

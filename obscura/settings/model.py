@@ -6,7 +6,6 @@ reads nothing from the machine it runs on.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -17,6 +16,7 @@ from obscura.settings.types import (
     Count,
     CountOrZero,
     Days,
+    FilePath,
     Hosts,
     HttpUrl,
     JwtSecrets,
@@ -90,7 +90,7 @@ class Settings(BaseModel):
         "environment or the file.",
         secret=True,
     )
-    data_dir: Path = _redis(
+    data_dir: FilePath = _redis(
         "./obscura-data", "Directory of the node's own Redis, of the secret it makes and, by default, of attachments."
     )
     redis_wait_replicas: CountOrZero = _redis(
@@ -183,7 +183,7 @@ class Settings(BaseModel):
     storage_access_key: Text | None = _storage(None, "Access key of the bucket.")
     storage_secret_key: Text | None = _storage(None, "Secret key of the bucket.", secret=True, flag=False)
     storage_force_path_style: bool = _storage(False, "Whether the bucket goes into the URL's path: true or false.")
-    storage_dir: Path | None = _storage(None, "Directory for attachments; unset: one in the data directory.")
+    storage_dir: FilePath | None = _storage(None, "Directory for attachments; unset: one in the data directory.")
     storage_min_free_bytes: SizeOrZero = _storage(
         256 * 2**20,
         "Bytes of the directory's disk that attachments leave free; with less, uploads are 503. 0: no reserve.",

@@ -6,6 +6,7 @@ and quotes no value that may be secret.
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -31,6 +32,12 @@ def _parse_network(entry: object) -> IPv4Network | IPv6Network:
         return ip_network(str(entry))
     except ValueError:
         raise ValueError(f"has {entry!r}, which is no network like 10.0.0.0/8 or 2001:db8::/32") from None
+
+
+def _check_path(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("must not have a NUL in it")
+    return path
 
 
 def _check_hosts(text: str) -> str:
@@ -82,6 +89,7 @@ SecondsOrZero = Annotated[float, Field(ge=0, le=31_536_000)]
 WholeSeconds = Annotated[int, Field(ge=1, le=31_536_000)]
 Days = Annotated[float, Field(gt=0, le=3_650)]
 Text = Annotated[str, Field(min_length=1)]
+FilePath = Annotated[Path, AfterValidator(_check_path)]
 Hosts = Annotated[str, AfterValidator(_check_hosts)]
 Origin = Annotated[str, AfterValidator(_check_origin)]
 Origins = Annotated[tuple[Origin, ...], BeforeValidator(_split_at_commas)]

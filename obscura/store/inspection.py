@@ -151,7 +151,7 @@ class Inspection:
         channels = "CHANNELS" if self._commands.publish == "PUBLISH" else "SHARDCHANNELS"
         listening = set()
         for master in self._commands.masters:
-            for line in (await master.call("CLIENT", "LIST")).decode().splitlines():
+            for line in (await master.call("CLIENT", "LIST")).decode(errors="replace").splitlines():
                 client = dict(field.partition("=")[::2] for field in line.split(" "))
                 owner, _, node_id = client["name"].partition(":")
                 if owner == keyspace.CLIENT_NAME and node_id:

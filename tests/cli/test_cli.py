@@ -1,5 +1,6 @@
 """The `obscura` command as an operator meets it: its own process, its own Redis, signals and exit codes."""
 
+import json
 import os
 import re
 import signal
@@ -208,6 +209,21 @@ def test_no_other_signal_ends_a_node(run: Run, number: signal.Signals, workers: 
     os.killpg(command.process.pid, number)
     assert is_listening(command.port("API"))
     assert command.process.poll() is None
+    assert command.stop() == 0
+
+
+@several
+def test_a_data_directory_may_have_any_name(folder: Path, run: Run, workers: str) -> None:
+    """One that is not UTF-8 too: the line that tells how to look inside can be copied, and inspect finds it."""
+    data = folder / os.fsdecode(b"donn\xe9es of it's")
+    command = run("serve", OBSCURA_DATA_DIR=str(data), OBSCURA_WORKERS=workers).until_started()
+    line = re.search(r"^look inside: (.*)$", command.output, re.MULTILINE)
+    assert line
+    said = subprocess.run(["bash", "-c", f"{line[1]} PING"], capture_output=True, check=True)
+    assert said.stdout == b"PONG\n"
+    asked = run("inspect", "nodes", "--json", OBSCURA_DATA_DIR=str(data))
+    assert asked.exit_code() == 0, asked.errors
+    assert len(json.loads(asked.output)) == int(workers)
     assert command.stop() == 0
 
 
