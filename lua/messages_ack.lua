@@ -25,10 +25,12 @@ if removed == 0 then
   return 0
 end
 
-if redis.call('XLEN', inbox) == 0 then
+local left = redis.call('XLEN', inbox)
+if left == 0 then
   redis.call('DEL', inbox) -- an empty stream would still take its 500 bytes
   redis.call('HSET', account, 'inbox_bytes', 0, 'inbox_oldest', 0)
 else
   redis.call('HINCRBY', account, 'inbox_bytes', -bytes)
+  redis.call('HSET', account, 'inbox_count', left)
 end
 return removed

@@ -7,8 +7,8 @@
 --   {'repeated'} if it was used for this body: nothing is stored again;
 --   {'stored', id, previous, oldest_ms, dropped, expired, waits}: previous is the id appended before
 --   this one, oldest_ms a lower bound of the time of the oldest entry left, dropped the number of entries
---   removed for the limits, expired of those that were over their time; waits is 1 if the inbox begins
---   with this message and no node has a socket to give it to.
+--   removed for the limits, expired of those that were over their time, alone or with all of the inbox;
+--   waits is 1 if the inbox begins with this message and no node has a socket to give it to.
 -- Repeatable: only with an idempotency key; else each call stores another message.
 -- Replicated: yes.
 -- Invariant: while inbox exists, account.inbox_bytes is the sum of the bodies in it; only
@@ -25,15 +25,13 @@ local max_count   = tonumber(ARGV[3])
 local max_bytes   = tonumber(ARGV[4]) -- a larger body is stored alone
 local ttl_ms      = tonumber(ARGV[5])
 local publish     = ARGV[6] -- PUBLISH, or SPUBLISH on Cluster
-local keep_ms     = ARGV[7] -- how long after its last message an inbox dies: the clean-up comes before
-local fingerprint = ARGV[8] -- with KEYS[4]: digest of the body
-
-local MEMORY_MS = 86400000 -- how long an idempotency key is remembered
+local fingerprint = ARGV[7] -- with KEYS[4]: digest of the body
+local memory_ms   = ARGV[8] -- with KEYS[4]: how long the key is remembered
 
 -- A message up to this size travels in the event itself, so a socket needs no read of the inbox.
 local INLINE_MAX_BYTES = 16384
 
-local state = redis.call('HMGET', account, 'inbox_bytes', 'inbox_last', 'inbox_oldest')
+local state = redis.call('HMGET', account, 'inbox_bytes', 'inbox_last', 'inbox_oldest', 'inbox_count')
 local previous = state[2]
 if not previous then
   return {'unknown'}
@@ -47,8 +45,10 @@ local now = redis.call('TIME')
 local now_ms = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
 
 local count, dropped, expired = redis.call('XLEN', inbox), 0, 0
--- Without an entry what the account says is of an inbox that died as a whole.
-local bytes, oldest_ms = count > 0 and tonumber(state[1]) or 0, count > 0 and tonumber(state[3]) or 0
+local bytes, oldest_ms = tonumber(state[1] or 0), tonumber(state[3] or 0)
+if count == 0 then -- what the account says is of an inbox that died as a whole, unless it has been emptied
+  bytes, oldest_ms, expired = 0, 0, bytes > 0 and tonumber(state[4]) or 0
+end
 while count > 0 do
   local fits = count < max_count and bytes + #body <= max_bytes
   if fits and oldest_ms >= now_ms - ttl_ms then
@@ -68,10 +68,8 @@ end
 -- The id is made here, not by XADD: it must grow even when the stream was deleted in between
 -- or the clock went back.
 local last_ms, last_seq = string.match(previous, '^(%d+)-(%d+)$')
-local ms, seq = now_ms, 0
-if tonumber(last_ms) >= now_ms then
-  ms, seq = tonumber(last_ms), tonumber(last_seq) + 1
-end
+local is_ahead = tonumber(last_ms) >= now_ms
+local ms, seq = is_ahead and tonumber(last_ms) or now_ms, is_ahead and tonumber(last_seq) + 1 or 0
 local id = string.format('%.0f-%.0f', ms, seq)
 oldest_ms = count > 0 and oldest_ms or ms
 
@@ -80,11 +78,11 @@ oldest_ms = count > 0 and oldest_ms or ms
 local body_field = ms - now_ms < 1000 and 'body' or string.format('body@%.0f', now_ms)
 
 redis.call('XADD', inbox, id, 'from', sender, body_field, body)
-redis.call('PEXPIRE', inbox, keep_ms)
-local oldest_text = string.format('%.0f', oldest_ms)
-redis.call('HSET', account, 'inbox_bytes', bytes + #body, 'inbox_last', id, 'inbox_oldest', oldest_text)
+redis.call('PEXPIRE', inbox, ttl_ms)
+redis.call('HSET', account, 'inbox_bytes', bytes + #body, 'inbox_count', count + 1, 'inbox_last', id,
+  'inbox_oldest', string.format('%.0f', oldest_ms))
 if idempotency then
-  redis.call('SET', idempotency, fingerprint .. ' ' .. id, 'PX', MEMORY_MS)
+  redis.call('SET', idempotency, fingerprint .. ' ' .. id, 'PX', memory_ms)
 end
 
 local event = 'message ' .. id .. ' ' .. previous .. ' ' .. sender

@@ -116,9 +116,9 @@ class Messages:
     def _outlives_its_oldest(self, appended: Appended) -> bool:
         """Whether the clean-up is to be told of the inbox that a message was just put into.
 
-        Of an inbox that waits for its owner it was told at the first message. Of another one Redis removes
-        what is not acked as a whole an interval after its last message has expired. There the clean-up is
-        needed only where a message comes more than an interval after the oldest one. It is told once in
+        Redis removes an inbox as a whole when its last message expires. Of one that waits for its owner it was
+        told at the first message, to count what goes; beside that it is needed only where a message comes more
+        than an interval after the oldest one. It is told once in
         an interval: so almost no message costs a second round trip, and if a crash keeps the
         clean-up from being told, the next interval makes up for it.
         """

@@ -14,7 +14,8 @@ place of a name is kept; an operator who knows the name can still find its bucke
 ``inbox_last`` is the id of the last entry ever appended and never goes back, even when
 the inbox was emptied, taken over or Redis's clock was set back: new ids are always
 greater, so no socket's cursor is ever ahead of a new message. ``inbox_oldest`` is a
-lower bound of the oldest entry's milliseconds, 0 when the inbox is empty.
+lower bound of the oldest entry's milliseconds, 0 when the inbox is empty. ``inbox_count`` is how
+many entries there are, so that those of an inbox that died as a whole can be counted.
 """
 
 from collections.abc import Iterable
@@ -29,7 +30,7 @@ Id = UUID | str  # in its canonical text
 KINDS = KeyKinds()
 
 _PERSON_FIELDS = ("username", "password_hash", "created_at")
-_INBOX_FIELDS = ("inbox_bytes", "inbox_last", "inbox_oldest")
+_INBOX_FIELDS = ("inbox_bytes", "inbox_count", "inbox_last", "inbox_oldest")
 
 CLIENT_NAME = "obscura"  # of connections, in CLIENT LIST; a node's ends with its id
 
@@ -64,9 +65,7 @@ def told_of_no_keys(address_id: UUID) -> str:
     return f"obscura:{{{address_id}}}:prekeys:told"
 
 
-@KINDS.many(
-    "stream", "from, body (body@<ms> if the id is ahead of the time)", "TTL and a clean-up interval after last message"
-)
+@KINDS.many("stream", "from, body (body@<ms> if the id is ahead of the time)", "TTL after last message")
 def inbox(address_id: Id) -> str:
     return f"obscura:{{{address_id}}}:inbox"
 

@@ -20,6 +20,8 @@ from obscura.redis_client.transport import Argument
 from obscura.settings.model import Settings
 from obscura.store import keyspace
 
+IDEMPOTENCY_MEMORY_MS = 24 * 3_600_000
+
 _DAY_MS = 86_400_000
 _TTL_MEMORY_MS = 365 * _DAY_MS
 _KEYS_PER_SCAN = 1000
@@ -32,27 +34,15 @@ class InboxLimits:
 
     Attributes:
         ttl_ms: How long a message is kept.
-        cleanup_ms: How late the clean-up may be. So much longer Redis keeps an inbox after its last message.
     """
 
     max_count: int
     max_bytes: int
     ttl_ms: int
-    cleanup_ms: int = 1
-
-    @property
-    def keep_ms(self) -> int:
-        """How long after its last message Redis removes an inbox as a whole, if the clean-up has not come."""
-        return self.ttl_ms + self.cleanup_ms
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "InboxLimits":
-        return cls(
-            settings.max_inbox_size,
-            settings.max_inbox_bytes,
-            int(settings.ttl_days * _DAY_MS),
-            max(1, int(settings.messaging_cleanup_interval_secs * 1000)),
-        )
+        return cls(settings.max_inbox_size, settings.max_inbox_bytes, int(settings.ttl_days * _DAY_MS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +129,7 @@ class MessageStore:
         self._limits = limits
         # What each append is told beside the message; made once, as there are so many.
         numbers = (limits.max_count, limits.max_bytes, limits.ttl_ms)
-        texts = (*map(str, numbers), commands.publish, str(limits.keep_ms))
-        self._append_args = tuple(text.encode() for text in texts)
+        self._append_args = (*(str(number).encode() for number in numbers), commands.publish.encode())
 
     async def append(
         self, recipient_id: str, sender_id: str, body: bytes, idempotency: Idempotency | None
@@ -155,7 +144,7 @@ class MessageStore:
         args: list[Argument] = [sender_id, body, *self._append_args]
         if idempotency is not None:
             keys.append(keyspace.idempotency(recipient_id, sender_id, idempotency.key))
-            args.append(idempotency.body_digest)
+            args += [idempotency.body_digest, IDEMPOTENCY_MEMORY_MS]
         outcome, *stored = await self._scripts.run("messages_append", keys, args)
         if not stored:
             return NotAppended(outcome)
@@ -198,13 +187,12 @@ class MessageStore:
 
         Safe to repeat.
 
-        Returns how many went, and the milliseconds of the oldest one left: None if the
-        inbox is empty, of an expired one if there were more than ``max_count``.
+        Returns how many went, with those that Redis has removed together with their inbox, and the
+        milliseconds of the oldest one left: None if the inbox is empty, of an expired one if there were
+        more than ``max_count``.
         """
         keys = [keyspace.account(address_id), keyspace.inbox(address_id)]
-        removed, oldest_ms = await self._scripts.run(
-            "messages_expire", keys, [self._limits.ttl_ms, max_count, self._limits.keep_ms]
-        )
+        removed, oldest_ms = await self._scripts.run("messages_expire", keys, [self._limits.ttl_ms, max_count])
         return removed, oldest_ms
 
     async def schedule_expiry(self, address_id: str, oldest_ms: int) -> None:

@@ -85,13 +85,13 @@ async def test_an_inbox_that_is_heard_of_is_not_noted(start_pair: StartPair, red
     await open_after(socket, alice, bob)
     await alice.deliver(bob, b"one", b"two", b"three")
     assert noted(redis, bob) is None
-    assert TTL_MS < redis.pttl(keyspace.inbox(bob.id)) <= TTL_MS + 300_000
+    assert 0 < redis.pttl(keyspace.inbox(bob.id)) <= TTL_MS
 
 
 async def test_an_inbox_that_waits_is_noted_and_counted_when_it_expires(
     start_node: StartNode, connect_api: Callable[[Node], Api], own_redis: RedisServer, redis: Redis
 ) -> None:
-    """Messages of one interval for nobody who is there leave by the clean-up, each told in the metric."""
+    """Messages of one interval for nobody who is there leave as a whole, each told in the metric."""
     node = await start_node(redis_url=own_redis.url, ttl_days=1e-5, messaging_cleanup_interval_secs=300)
     api = connect_api(node)
     alice, bob = await api.register(), await api.register()
@@ -99,12 +99,11 @@ async def test_an_inbox_that_waits_is_noted_and_counted_when_it_expires(
     await alice.deliver(bob, b"one", b"two", b"three")
     assert noted(redis, bob) is not None
 
-    async def is_gone_after_a_sweep() -> bool:
+    async def swept() -> float:
         await node._services.messages.sweep()
-        return not redis.exists(keyspace.inbox(bob.id))
+        return metric("obscura_messages_expired_total") - before
 
-    await eventually(is_gone_after_a_sweep)
-    assert metric("obscura_messages_expired_total") - before == 3
+    assert await eventually(swept) == 3
     assert noted(redis, bob) is None
 
 
@@ -113,12 +112,11 @@ async def test_what_waits_follows_a_longer_ttl_after_a_restart(
     start_node: StartNode, connect_api: Callable[[Node], Api], own_redis: RedisServer, redis: Redis, version: str
 ) -> None:
     """Also what an older version wrote, which let inboxes die as a whole and told the clean-up of few."""
-    short = await start_node(redis_url=own_redis.url, ttl_days=20 / 86_400, messaging_cleanup_interval_secs=300)
+    short = await start_node(redis_url=own_redis.url, ttl_days=60 / 86_400, messaging_cleanup_interval_secs=300)
     api = connect_api(short)
     alice, bob = await api.register(), await api.register()
     await alice.deliver(bob, b"waits")
     if version == "0.2.0":
-        redis.pexpire(keyspace.inbox(bob.id), 20_000)
         redis.delete(keyspace.INBOX_EXPIRY, keyspace.INBOX_TTL)
     await short.stop()
     long = await start_node(redis_url=own_redis.url, ttl_days=TTL_DAYS, messaging_cleanup_interval_secs=300)
