@@ -27,10 +27,12 @@ from obscura.observability.tracing import Tracing, make_tracing
 from obscura.redis_client.client import RedisClient
 from obscura.redis_client.health_monitor import RedisHealthMonitor
 from obscura.redis_client.pubsub import Callbacks
+from obscura.services.settings_report import SettingsReport
 from obscura.settings.model import Settings
 from obscura.store import keyspace
 from obscura.store.data_marks import DataMarks
 from obscura.store.events import EventDecoder
+from obscura.store.node_settings import NodeReports, NodeSettings
 
 log = logging.getLogger(__name__)
 
@@ -116,12 +118,19 @@ class Node:
         hub = build_hub(self._redis, events, services, self._running)
         await services.sessions.reload_ended()  # only now, so that none ends between the list and the events
         start_janitors(settings, self._redis, services, self._running)
+        self._start_settings_report(settings)
         acks = build_acks(settings, services)
         self._gateway = build_gateway(settings, hub, acks, services)
         if not self._is_worker:
             self.management_port = await open_management_port(settings, self.readiness, own_metrics, self._running)
         await self._serve_clients(tracing)
         acks.start()
+
+    def _start_settings_report(self, settings: Settings) -> None:
+        reports = NodeReports(self._redis.commands, self._redis.scripts)
+        report = SettingsReport(reports, self._id, NodeSettings.from_settings(settings))
+        self._running.push_async_callback(report.stop)
+        report.start()
 
     def _start_tracing(self) -> Tracing | None:
         settings = self._settings

@@ -32,6 +32,7 @@ _GAUGE_AGGREGATIONS: tuple[tuple[str, Aggregation], ...] = (
     ("_open_fds", max),  # to compare with it: of the process that is nearest
     ("_connected", min),  # all of them, or the node is not
     ("_ready", min),  # likewise
+    ("_differ", max),  # likewise
     ("_unmet", max),  # what one of them found is so
     ("_ratio", max),  # a share of what they have in common
     ("_seconds", max),  # an age or a delay: the worst of them

@@ -5,7 +5,7 @@ Nothing here returns a password hash, a token's digest, a key or a message.
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from obscura.redis_client.connection import CommandConnection
 from obscura.redis_client.requirements import parse_info
 from obscura.store import keyspace
 from obscura.store.messages import sent_ms_of
+from obscura.store.node_settings import NodeSettings, read_reports
 
 _KEYS_PER_SCAN = 1000
 _MAX_SCANS = 200  # past them the number of accounts is an estimate
@@ -57,13 +58,16 @@ class SessionView:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """One node, as Redis sees it; ``address`` is where its connections come from."""
+    """One node, as Redis sees it; ``address`` is where its connections come from. What it goes by is None if untold."""
 
     id: str
     address: str
     connections: int
     connected_secs: int
     listening: bool
+    ttl_days: float | None
+    max_inbox_size: int | None
+    max_inbox_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +162,10 @@ class Inspection:
                     clients[node_id].append(client)
             probes = await master.call("PUBSUB", channels, keyspace.ALL_PROBES)
             listening |= keyspace.nodes_of_probes(channel.decode() for channel in probes)
+        reports = await read_reports(self._commands)
         return [
-            _node_view(node_id, clients[node_id], node_id in listening) for node_id in sorted({*clients, *listening})
+            _node_view(node_id, clients[node_id], node_id in listening, reports.get(node_id, NodeSettings()))
+            for node_id in sorted({*clients, *listening})
         ]
 
     async def server(self) -> ServerView:
@@ -198,10 +204,11 @@ async def _count_accounts(master: CommandConnection) -> tuple[int, bool]:
     return round(found * keys / (_MAX_SCANS * _KEYS_PER_SCAN)), False
 
 
-def _node_view(node_id: str, clients: list[Mapping[str, str]], listening: bool) -> NodeView:
+def _node_view(node_id: str, clients: list[Mapping[str, str]], listening: bool, settings: NodeSettings) -> NodeView:
     addresses = {client["addr"].rpartition(":")[0] for client in clients}
     ages_secs = [int(client["age"]) for client in clients]
-    return NodeView(node_id, ", ".join(sorted(addresses)), len(clients), max(ages_secs, default=0), listening)
+    connected_secs = max(ages_secs, default=0)
+    return NodeView(node_id, ", ".join(sorted(addresses)), len(clients), connected_secs, listening, **asdict(settings))
 
 
 def _append_only_state(info: Mapping[str, str]) -> str:

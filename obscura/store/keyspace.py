@@ -166,6 +166,13 @@ ATTACHMENT_JANITOR_DONE = KINDS.one(
     "30 d after it",
 )
 
+NODE_SETTINGS = KINDS.one(
+    "obscura:nodes",
+    "hash",
+    "by node id: the ms of its last report, and what it goes by",
+    "a minute after the last report",
+)
+
 
 @KINDS.many("hash", "id of this relay's data; generation, how often its own Redis was started", "for ever", Life.KEPT)
 def data_mark(number: int) -> str:

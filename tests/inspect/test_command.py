@@ -127,6 +127,7 @@ async def test_connected_nodes_are_listed(run: Inspect, start_node: StartNode, o
     nodes = (await run("nodes", "--json", redis_url=own_redis.url)).json
     assert [(node["connections"], node["listening"]) for node in nodes] == [(2, True)] * 2
     assert len({node["id"] for node in nodes}) == 2
+    assert [(node["ttl_days"], node["max_inbox_size"]) for node in nodes] == [(30, 1000)] * 2
 
 
 async def test_the_whole_is_counted(

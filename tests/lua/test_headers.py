@@ -22,6 +22,7 @@ NOT_REPLICATED = (
         "leases_*",
         "rate_limit_*",
         "health_probe",
+        "nodes_report",
         "data_mark",
     ),
     *("attachments_spend", "attachments_unspend", "attachments_reserve", "attachments_settle"),

@@ -38,6 +38,13 @@ BUILD = PROCESS.gauge(
     watch="nodes of several versions: an update is under way, or was not finished",
 )
 BUILD.labels(version("obscura"), platform.python_version()).set(1)
+SETTINGS_DIFFER = PROCESS.gauge(
+    "obscura_settings_differ",
+    "Whether nodes of this relay have different values of a setting that they should share.",
+    {"setting": ("max_inbox_bytes", "max_inbox_size", "ttl_days")},
+    detail="Each node tells the others what it goes by, every 15 s.",
+    watch="1 for longer than a deployment takes: `obscura inspect nodes` shows who has what",
+)
 SPANS_EXPORTED = PROCESS.counter("obscura_trace_spans_exported", "Spans that the collector took.")
 SPANS_DROPPED = PROCESS.counter(
     "obscura_trace_spans_dropped",
