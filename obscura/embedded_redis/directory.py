@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from obscura.data_dir import lock_file
-from obscura.embedded_redis.binary import RedisBinary
+from obscura.embedded_redis.binary import RedisBinary, check_aof_line
 from obscura.errors import StartupError
 from obscura.files import make_directory, sync_directory
 
@@ -36,6 +36,9 @@ save ""
 maxmemory-policy noeviction
 """
 
+UNFINISHED = "restore.unfinished"
+"""The name of a file that is there while a backup is put into the directory."""
+
 _MULTI_PART_FILE_VERSION = (7, 0)  # from here on the append-only file is a directory, unreadable for older ones
 _SOCKET_PATH_MAX_BYTES = 100  # the kernel's limit is 103 on macOS, 107 on Linux
 _TRUNCATION = r"Truncating the AOF (?:(\S+) )?at offset (\d+)"
@@ -57,6 +60,7 @@ class RedisDirectory:
         self.socket = self.path / "redis.sock"
         self.private_socket = self.path / "redis.priv"
         self.log = self.path / "redis.log"
+        self._program = "redis-server"
         self._locks: dict[str, int] = {}  # descriptor by file name
 
     def claim(self) -> None:
@@ -74,6 +78,8 @@ class RedisDirectory:
         make_directory(self.path)
         if not self._lock("lock"):
             raise StartupError(f"another server is running in the data directory {self.path}")
+        if (self.path / UNFINISHED).exists():
+            raise StartupError(f"a restore into {self.path} was not finished: empty it, and restore again")
         if self.socket.exists() and not self.socket.is_socket():
             # A stale socket may stay: redis-server replaces it, as it would whatever else has the name.
             raise StartupError(f"{self.socket} is in the way: it is not a socket")
@@ -88,6 +94,7 @@ class RedisDirectory:
             # It would start empty beside the data it cannot read.
             raise StartupError(f"{self.path} was written by redis-server 7 or later, and {binary.path} is older")
         self._refuse_what_does_not_fit()
+        self._program = binary.path
         (self.path / "redis.conf").write_text(CONFIG)
 
     def _refuse_what_does_not_fit(self) -> None:
@@ -155,7 +162,10 @@ class RedisDirectory:
         with self.log.open(errors="replace") as file:
             file.seek(start_bytes)
             lines = [line.strip() for line in file if line.strip()] or ["no reason given"]
-        return f"{re.sub(_LOG_PREFIX, '', lines[-1])} (see {self.log})"
+        said = re.sub(_LOG_PREFIX, "", lines[-1])
+        if "redis-check-aof" in said:
+            said = re.sub(r"(\./)?redis-check-aof", lambda _: check_aof_line(self._program), said)
+        return f"{said} (see {self.log})"
 
     def _lock(self, name: str) -> bool:
         file = lock_file(self.path / name)

@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from obscura.embedded_redis.binary import find_redis_server
+from obscura.embedded_redis.binary import find_redis_server, find_tool
 from obscura.embedded_redis.directory import RedisDirectory
 from obscura.embedded_redis.watch import SilenceWatch
 from obscura.errors import StartupError
@@ -78,8 +78,10 @@ class EmbeddedRedis:
 
     @property
     def cli_line(self) -> str:
-        """The command with which an operator looks inside."""
-        return f"redis-cli -s {shell_word(self._directory.socket)}"
+        """The command with which an operator looks inside, of what this machine has."""
+        if (cli := find_tool("redis-cli")) is None:
+            return f"obscura inspect stats --data-dir {shell_word(self._directory.path)}"
+        return f"{shell_word(Path(cli))} -s {shell_word(self._directory.socket)}"
 
     @property
     def pid(self) -> int | None:

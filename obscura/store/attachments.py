@@ -14,6 +14,8 @@ from obscura.redis_client.scripts import Scripts
 from obscura.redis_client.transport import Argument
 from obscura.store import keyspace
 
+_PAGE = 1000
+
 CLAIM_MS = 60_000
 """What could not be removed is due again after so long."""
 
@@ -56,6 +58,16 @@ class AttachmentStore:
         """What is known of an attachment. None: it was never stored as a whole, or has expired. Safe to repeat."""
         size, expires = await self._commands.call("HMGET", keyspace.attachment(attachment_id), "size", "expires_at")
         return None if size is None else Attachment(int(size), int(expires))
+
+    @staticmethod
+    async def sizes(commands: CommandExecutor) -> dict[str, int | None]:
+        """All that are listed, each with its bytes; None of an upload that is not finished, or has expired."""
+        sizes: dict[str, int | None] = {}
+        while page := await commands.call("ZRANGE", keyspace.ATTACHMENT_EXPIRY, len(sizes), len(sizes) + _PAGE - 1):
+            for one in map(bytes.decode, page):
+                size = await commands.call("HGET", keyspace.attachment(UUID(one)), "size")
+                sizes[one] = None if size is None else int(size)
+        return sizes
 
     async def claim_due(self, max_count: int) -> list[UUID]:
         """Attachments to remove by now, the longest overdue first; due again after `CLAIM_MS`. Safe to repeat."""

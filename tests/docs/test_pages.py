@@ -111,6 +111,8 @@ def test_every_command_it_names_exists(page: Path) -> None:
     flags = {
         "serve": flags_of_serve,
         "inspect": flags_of_serve | set(re.findall(r"--[a-z]+", help_of("inspect"))),
+        "backup": flags_of_serve,
+        "restore": flags_of_serve,
         "bench": set(re.findall(r"--[a-z-]+", help_of("bench"))),
     }
     for line in commands(page):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from obscura.embedded_redis.binary import RedisBinary
+from obscura.embedded_redis.binary import RedisBinary, check_aof_line
 from obscura.embedded_redis.directory import CONFIG, RedisDirectory
 from obscura.errors import StartupError
 from tests.embedded_redis.programs import put
@@ -63,3 +63,13 @@ def test_two_append_only_files_are_refused(tmp_path: Path) -> None:
     put(tmp_path / "appendonlydir" / "appendonly.aof.manifest", "file appendonly.aof.1.incr.aof seq 1 type i\n")
     with pytest.raises(StartupError, match="has two append-only files"):
         RedisDirectory(tmp_path).prepare_for(RedisBinary("new", (7, 0)))
+
+
+def test_a_tool_that_redis_names_is_a_command_of_this_machine(tmp_path: Path) -> None:
+    """Not a file of the directory in which Redis was built."""
+    directory = RedisDirectory(tmp_path)
+    said = "Bad file format reading the append only file: use ./redis-check-aof --fix <filename>"
+    directory.log.write_text(f"7:M 28 Nov 2026 10:00:00.123 # {said}\n")
+    line = directory.last_log_line(0)
+    assert f"use {check_aof_line('redis-server')} --fix" in line
+    assert "./redis-check-aof" not in line

@@ -15,13 +15,14 @@ BASE = {"clock", "errors", "files", "observability", "runtime", "settings", "tas
 ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
     "healthcheck": set(),
-    "cli": {"processes", "node", "inspect", "bench"},
+    "cli": {"processes", "node", "inspect", "backup", "bench"},
     "processes": {"node"},
     "node": {
         *("api", "http", "gateway", "services", "store", "redis_client", "embedded_redis", "data_dir", "blobs"),
         "crypto",
     },
     "inspect": {"services", "store", "redis_client", "embedded_redis"},
+    "backup": {"store", "redis_client", "embedded_redis", "data_dir"},
     "bench": {"client"},
     "client": {"v1"},
     "api": {"http", "gateway", "services", "model", "crypto"},

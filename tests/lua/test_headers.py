@@ -26,7 +26,6 @@ NOT_REPLICATED = (
         "data_mark",
     ),
     *("attachments_spend", "attachments_unspend", "attachments_reserve", "attachments_settle"),
-    *("accounts_rehash", "usernames_release", "attachments_claim", "leases_*", "rate_limit_*"),
     *("messages_ack", "messages_expire", "messages_survey", "messages_read", "messages_move_expiry"),
     "sessions_list_ended",
 )

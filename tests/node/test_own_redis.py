@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from obscura.embedded_redis.binary import find_tool
 from obscura.errors import StartupError
 from obscura.node.own_redis import ensure_redis
 from obscura.redis_client.client import connect_to
@@ -36,7 +37,8 @@ async def test_without_one_a_node_starts_its_own(short_dir: Path) -> None:
         async with AsyncExitStack() as running:
             settings, description = await ensure_redis(Settings(data_dir=short_dir), running)
             assert settings.redis_url is not None
-            assert description.startswith(f"data in {short_dir}\nlook inside: redis-cli ")
+            look = f"{find_tool('redis-cli')} -s {short_dir}/redis.sock"
+            assert description == f"data in {short_dir}\nlook inside: {look}"
             secrets.update(settings.jwt_secret)
             commands = connect_to(settings.redis_url, "obscura:test")
             running.push_async_callback(commands.stop)
