@@ -47,6 +47,7 @@ _SOCKETS_EACH = 10
 _MISSED = 5  # messages for each of them meanwhile
 
 _FLOOD_SECS = 2.0
+_MAX_FLOODS = 5
 _FRAMES = 5_000
 _FRAMES_MB = 20.0  # for what the kernel handed over and nobody has looked at yet
 _IDLE = 3_000
@@ -241,18 +242,17 @@ def _malformed(user: User) -> Sequence[bytes]:
 
 async def limits_met(testbed: Testbed, times: int, found: Findings) -> None:
     """More requests and sockets than a node allows: 429 and 1013, and only for those who are over the limit."""
-    limits = {"rate_limit_per_second": 400, "rate_limit_burst": 400}
+    limits = {"rate_limit_per_second": 200, "rate_limit_burst": 200}  # twice what the bystanders send
     sockets = {"max_sockets_per_address": 50, "max_sockets": 150}
     async with extra_node(testbed, **limits, **sockets) as (node, api):
         for _ in range(times):
             user, address, other = await api.register(), new_address(), new_address()
             request = f"GET /openapi.yaml HTTP/1.1\r\nHost: relay\r\nX-Forwarded-For: {address}\r\n\r\n".encode()
             async with abused(testbed, node, found) as abuse:
-                counts = await in_threads([partial(floods.answers, node.port, [request], _FLOOD_SECS)] * 3)
+                statuses = await _flood_until_refused(node.port, request)
                 opened = [await _open_from(user, other) for _ in range(2 * sockets["max_sockets_per_address"])]
                 spread = [await _open_from(user, new_address()) for _ in range(sockets["max_sockets"])]
                 told = await asyncio.gather(*map(_is_told_to_try_later, spread))
-            statuses = sum(counts, Counter[int]())
             found.worst("requests over the limit", statuses[429])
             found.expect(set(statuses) == {200, 429}, f"answered {dict(statuses)}")
             by_status = Counter(socket.status for socket in opened)
@@ -262,6 +262,16 @@ async def limits_met(testbed: Testbed, times: int, found: Findings) -> None:
             found.expect(sum(told) == over, f"1013 for {sum(told)} sockets, not {over}")
             for socket in (*opened, *spread):
                 socket.close()
+
+
+async def _flood_until_refused(port: int, request: bytes) -> Counter[int]:
+    """Flood in rounds: a busy machine may take several to be faster than the limit."""
+    statuses: Counter[int] = Counter()
+    for _ in range(_MAX_FLOODS):
+        statuses += sum(await in_threads([partial(floods.answers, port, [request], _FLOOD_SECS)] * 3), Counter())
+        if statuses[429]:
+            break
+    return statuses
 
 
 async def _open_from(user: User, address: str) -> RawSocket:
