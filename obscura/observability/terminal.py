@@ -8,6 +8,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+_COMMAND = "obscura"
 _PLAIN_BYTES = (string.ascii_letters + string.digits + "/._-").encode()  # in a word of a shell
 
 
@@ -39,7 +40,7 @@ def shell_word(path: Path) -> str:
 def print_error(text: str) -> None:
     """Print what is wrong to stderr, line by line; if nobody takes it, it is not printed."""
     with suppress(OSError):
-        print("obscura:", "\n".join(map(escape, text.split("\n"))), file=sys.stderr, flush=True)
+        print(f"{_COMMAND}:", "\n".join(map(escape, text.split("\n"))), file=sys.stderr, flush=True)
 
 
 def discard_output() -> None:
