@@ -96,6 +96,8 @@ async def test_a_redis_restarted_without_its_file_is_warned_of(
 ) -> None:
     """As at a start of the node: it is used, and what may be lost is told."""
     caplog.clear()
+    with own_redis.client as redis:
+        redis.save()  # without a file it comes up with its snapshot
     own_redis.stop()
     own_redis.start("--appendonly", "no")
     await eventually(lambda: unmet("append_only_file") == 1)
