@@ -127,7 +127,7 @@ def main() -> None:
         report("plain copy", options.count * size, plain_copy(options.count, size, Path(folder)))
     server = S3Server().start() if options.store == "s3" else None
     try:
-        with node(**(server.settings() if server else {})) as relay:
+        with node(storage_daily_bytes_per_account=0, **(server.settings() if server else {})) as relay:
             asyncio.run(measure(relay.port, relay.pid, options.count, size))
     finally:
         if server:

@@ -18,7 +18,6 @@ NO_LIMITS = {
     "bundle_rate_limit_per_minute": _NONE,
     "bundle_rate_limit_burst": _NONE,
     "max_sockets_per_account": _NONE,
-    "storage_daily_bytes_per_account": 0,
     "max_sockets_per_address": _NONE,
 }
 
