@@ -1,6 +1,5 @@
 """Which worker of pytest-xdist runs what: the tests of a module together, the modules that take longest first."""
 
-from functools import cache
 from zlib import crc32
 
 from xdist.scheduler import LoadScopeScheduling
@@ -8,7 +7,7 @@ from xdist.workermanage import WorkerController
 
 # About the seconds that a module takes on an idle machine, where it is more than a few; wrong ones cost time, no test.
 _SECS = {
-    "faults/test_scenarios.py": 150,
+    "faults/test_scenarios.py": 300,
     "processes/test_workers.py": 50,
     "bench/test_bench.py": 40,
     "cli/test_cli.py": 60,
@@ -35,10 +34,9 @@ _SECS = {
     "docs/test_tour.py": 5,
 }
 _SECS_OF_ANOTHER_TEST = 0.04
-# Modules whose tests share nothing that is dear to start, so that several workers may have a part of them each.
-_FAULTS = "faults/test_scenarios.py"
+# Modules whose tests share nothing that is dear to start, so that several workers may have a part of them each. Not
+# the faults: each loads a relay with hundreds of messages a second, and two at once measure each other.
 _PARTS = {
-    _FAULTS: 6,
     "bench/test_bench.py": 4,
     "cli/test_cli.py": 5,
     "processes/test_workers.py": 4,
@@ -62,8 +60,6 @@ def group_of(test_id: str) -> str:
     """The tests of one group run in one worker, and share what their module started: its path, or that and a part."""
     path, _, name = test_id.partition("::")
     module = path.removeprefix("tests/")
-    if module == _FAULTS:
-        return f"{module}::{_fault_parts()[name.partition('[')[2].removesuffix(']')]}"
     parts = _PARTS.get(module, 1)
     return module if parts == 1 else f"{module}::{crc32(name.encode()) % parts}"
 
@@ -72,16 +68,3 @@ def secs_of(group: str, count: int) -> float:
     """About how long that many tests of a group take."""
     module = group.partition("::")[0]
     return _SECS[module] / _PARTS.get(module, 1) if module in _SECS else count * _SECS_OF_ANOTHER_TEST
-
-
-@cache
-def _fault_parts() -> dict[str, str]:
-    """The kind of relay of each scenario, which starts once for all of them; of the largest kind, a third."""
-    from tests.faults.scenarios import RELAYS
-
-    parts = {}
-    for kind, relay in enumerate(RELAYS):
-        names = [scenario.name for scenario in relay.scenarios if scenario.times[False]]
-        thirds = 3 if len(names) > 10 else 1
-        parts |= {name: f"{kind}.{place * thirds // len(names)}" for place, name in enumerate(names)}
-    return parts
