@@ -9,7 +9,6 @@ from uuid import uuid4
 import pytest
 
 from obscura.errors import StoreUnavailable
-from obscura.redis_client import connection, replication
 from obscura.redis_client.commands import Standalone
 from obscura.redis_client.endpoints import StaticEndpoint
 from tests.support.inspection import metric
@@ -34,13 +33,6 @@ async def replica(master: RedisProcess) -> AsyncIterator[RedisProcess]:
         with master.client() as client:
             await eventually(lambda: client.info("replication").get("slave0", {}).get("state") == "online")
         yield server
-
-
-@pytest.fixture
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of replicas, and with replies, for a machine that is busy."""
-    monkeypatch.setattr(replication, "_WAIT_MS", 15_000)
-    monkeypatch.setattr(connection, "REPLY_TIMEOUT_SECS", 20.0)
 
 
 @pytest.fixture

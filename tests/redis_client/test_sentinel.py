@@ -60,6 +60,7 @@ async def repair(group: SentinelRedis) -> None:
     await eventually(is_whole, RECOVERY_SECS)
 
 
+@pytest.mark.usefixtures("patience")
 async def test_commands_and_events_go_to_the_master(group: SentinelRedis) -> None:
     """Found by name, over all Sentinels."""
     mine = channel()
