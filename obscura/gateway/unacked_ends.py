@@ -11,9 +11,13 @@ from aiohttp import WebSocketError, WSMessage, WSMsgType
 
 from obscura.gateway.in_flight import InFlightMessages
 from obscura.model.message_ids import EntryId
+from obscura.observability.logs import ThrottleFilter
 from obscura.observability.metrics.delivery import MESSAGES_REJECTED
 
+_REJECTED = "an envelope ended connections of its recipient, unacked"
+
 log = logging.getLogger(__name__)
+log.addFilter(ThrottleFilter(_REJECTED, 1.0))  # many clients may go without a word at once
 
 TOLERATED_ENDS = 2
 """So many connections in a row may end at an envelope, as on a bad network; the next one is told."""
@@ -54,6 +58,6 @@ class UnackedEnds:
         if ends == TOLERATED_ENDS + 1:
             MESSAGES_REJECTED.inc()
             log.warning(
-                "an envelope ended connections of its recipient, unacked",
+                _REJECTED,
                 extra={"connections": ends, "body_bytes": suspect.body_bytes, "close_code": code},
             )
